@@ -1,0 +1,45 @@
+"""Settings: every field described once; ``.env.example`` and the README table are printed from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Config(BaseSettings):
+    """Everything an operator may set, from the environment or ``.env``."""
+
+    model_config = SettingsConfigDict(env_prefix="POSTFINDER_", env_file=".env", extra="ignore", frozen=True)
+
+    data_dir: Annotated[Path, Field(description="Folder of the index, the ledger and the journal.")] = Path("data")
+    weights_dir: Annotated[Path, Field(description="Folder of model weights; never holds personal data.")] = Path(
+        "weights"
+    )
+    host: Annotated[str, Field(description="Address the web door listens on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port of the web door; 0 takes a free one.")] = 8080
+    threads: Annotated[int, Field(ge=0, description="Threads for the embedder; 0 takes all cores, 4 at most.")] = 0
+    embedder: Annotated[str, Field(description="Model card of the embedder (`models/cards`).")] = (
+        "multilingual-e5-small"
+    )
+    generator_url: Annotated[
+        str, Field(description="OpenAI-compatible base URL of vLLM, e.g. http://vllm:8000/v1; empty quotes the posts.")
+    ] = ""
+    generator_model: Annotated[
+        str, Field(description="Model name asked of the generator; empty takes the first it serves.")
+    ] = ""
+    telegram_token: Annotated[
+        SecretStr,
+        Field(
+            validation_alias=AliasChoices("TELEGRAM_BOT_TOKEN", "POSTFINDER_TELEGRAM_TOKEN"),
+            description="Bot token from @BotFather; empty leaves the bot off.",
+        ),
+    ] = SecretStr("")
+    telegram_api: Annotated[str, Field(description="Base URL of the Bot API server; empty takes Telegram's own.")] = ""
+    log: Annotated[Literal["auto", "json", "plain"], Field(description="Log lines as JSON, plain, or by terminal.")] = (
+        "auto"
+    )
+    max_question_chars: Annotated[int, Field(ge=16, description="Longest question accepted, in characters.")] = 2000
+    max_body_bytes: Annotated[int, Field(ge=1024, description="Largest HTTP body accepted, in bytes.")] = 65536

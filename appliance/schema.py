@@ -1,0 +1,316 @@
+"""Records that travel between rooms. Frozen, no behaviour beyond naming themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+PostKey = tuple[int, int]  # (channel id, message id)
+Language = Literal["ru", "en"]
+Door = Literal["telegram", "web", "api", "cli"]
+Vote = Literal["up", "down"]
+Outcome = Literal["answered", "not_found", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A Telegram channel or group whose posts are searched.
+
+    Attributes
+    ----------
+    id : int
+        Telegram's bare positive id (``1465826763``, without the ``-100`` prefix).
+    title : str
+        Shown name.
+    username : str or None
+        Public name without ``@``; None for a private channel.
+    kind : str
+        Telegram Desktop's type: ``public_channel``, ``private_channel``, ``public_supergroup``,
+        ``private_supergroup``, ``private_group``.
+    is_open : bool
+        Whether everyone may search it; otherwise only its members (rights are checked inside search).
+    """
+
+    id: int
+    title: str
+    username: str | None = None
+    kind: str = "public_channel"
+    is_open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One post (an album counts as one), as imported or received. Times are UTC-aware."""
+
+    channel_id: int
+    message_id: int
+    date: datetime
+    text: str
+    edited_at: datetime | None = None
+    author: str | None = None
+    author_id: str | None = None  # "user123" or "channel123", as Telegram Desktop writes it
+    topic_id: int | None = None
+    reply_to_id: int | None = None
+    forwarded_from: str | None = None
+    media: str | None = None  # photo, video, file, voice, poll, sticker, …; None for text only
+    album_ids: tuple[int, ...] = ()  # the other message ids joined into this post
+    links: tuple[str, ...] = ()  # URLs that stand in the post
+    reactions: int = 0
+
+    @property
+    def key(self) -> PostKey:
+        """(channel id, message id)."""
+        return (self.channel_id, self.message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """An indexed piece of a post.
+
+    Attributes
+    ----------
+    ordinal : int
+        0-based place in the post.
+    text : str
+        What is embedded and searched (title line carried along where the post is long).
+    """
+
+    channel_id: int
+    message_id: int
+    ordinal: int
+    text: str
+    date: datetime
+    author: str | None = None
+    media: str | None = None
+    fingerprint: int = 0  # equal for reposts of one text (signed 64-bit)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks.
+
+    Attributes
+    ----------
+    user_id : int or None
+        Ledger's user id; None for an unregistered web visitor or the operator's shell.
+    language : {'ru', 'en'}
+        Language of the interface's words (answers follow the question).
+    private_channels : frozenset of int
+        Closed channels this asker may read besides the open ones.
+    sees_everything : bool
+        The operator's own shell.
+    """
+
+    user_id: int | None = None
+    language: Language = "ru"
+    private_channels: frozenset[int] = frozenset()
+    sees_everything: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Limits on what is searched; None means no limit. ``until`` is exclusive."""
+
+    channels: tuple[str, ...] | None = None  # @username, title or id, as typed
+    since: datetime | None = None
+    until: datetime | None = None
+    author: str | None = None
+    media: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question as typed, with where it came from."""
+
+    text: str
+    asker: Asker = field(default_factory=Asker)
+    filters: Filters = field(default_factory=Filters)
+    door: Door = "api"
+    dialogue_id: str | None = None  # continue this dialogue; None starts one
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPost:
+    """A post that search returned, best first.
+
+    Attributes
+    ----------
+    score : float
+        Fused score; only its order means something.
+    relevance : float
+        Calibrated probability in [0, 1] that the post answers the query.
+    dense, lexical : float
+        Cosine of the best chunk; BM25 of the best chunk.
+    chunk_text : str
+        The best chunk.
+    link : str
+        ``https://t.me/…`` built from the channel and message id.
+    reposts : tuple of str
+        Links of folded copies.
+    """
+
+    post: Post
+    channel: Channel
+    score: float
+    relevance: float
+    dense: float
+    lexical: float
+    chunk_text: str
+    link: str
+    reposts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What was searched: said in every refusal."""
+
+    channels: tuple[str, ...]  # titles
+    posts: int
+    until: datetime | None  # date of the newest post searched
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """Found posts, best first, with the stage times in milliseconds."""
+
+    query: str
+    found: tuple[FoundPost, ...]
+    searched: Searched
+    relevance: float  # probability that anything here answers the query
+    times_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Number → post link. Built only from posts that search returned to this asker."""
+
+    number: int
+    link: str
+    channel: str
+    date: datetime
+    title: str  # first line of the post, shortened
+    post: PostKey
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A claim of an answer, with the numbers of the posts it stands on."""
+
+    text: str
+    citations: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished answer; doors render it.
+
+    Attributes
+    ----------
+    id : str
+        Id of the question's canonical row (used by ratings and replies).
+    outcome : {'answered', 'not_found', 'refused', 'failed'}
+    sentences : tuple of Sentence
+        Empty unless answered.
+    citations : tuple of Citation
+        Posts cited by the sentences, numbered from 1 in order of first use; for ``not_found`` the nearest posts.
+    model : str
+        ``"quotes"`` or the generator's name.
+    note : str
+        Key of a remark for the asker (``"model_down"``, ``""``).
+    """
+
+    id: str
+    dialogue_id: str
+    outcome: Outcome
+    sentences: tuple[Sentence, ...]
+    citations: tuple[Citation, ...]
+    searched: Searched
+    language: Language
+    model: str
+    query: str
+    note: str = ""
+    times_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """First part of an answer stream: links, before any sentence."""
+
+    citations: tuple[Citation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A finished sentence of the answer, streamed."""
+
+    sentence: Sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """Last part of an answer stream."""
+
+    answer: Answer
+
+
+Part = Links | Piece | Final
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A message or file that could not be read: named, with the reason and the cure; the rest is kept."""
+
+    file: str
+    message_id: int | None
+    reason: str
+    cure: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """State of a running or finished import. ``bytes_total`` is 0 when unknown."""
+
+    file: str
+    bytes_read: int
+    bytes_total: int
+    new: int
+    edited: int
+    same: int
+    skipped: int  # service messages, empty messages
+    chunks: int
+    elapsed_s: float
+    broken: tuple[Broken, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatus:
+    """A channel with its counts."""
+
+    channel: Channel
+    posts: int
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionRow:
+    """The canonical row of one question; metrics, reports, feedback and audit all read it."""
+
+    id: str
+    dialogue_id: str
+    user_id: int | None
+    door: Door
+    asked_at: datetime
+    text: str
+    query: str
+    language: Language
+    outcome: Outcome
+    model: str
+    posts: tuple[PostKey, ...]  # cited or nearest, in order
+    answer_text: str
+    relevance: float
+    tokens: int
+    times_ms: dict[str, float]

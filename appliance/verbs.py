@@ -1,0 +1,92 @@
+"""The verbs doors are handed: everything a door may do, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from appliance.schema import (
+    Asker,
+    ChannelStatus,
+    Filters,
+    ImportProgress,
+    Language,
+    Part,
+    Post,
+    PostKey,
+    Question,
+    SearchResult,
+    Vote,
+)
+
+
+class ImportExport(Protocol):
+    """Import a Telegram Desktop export, reporting progress about once a second."""
+
+    def __call__(
+        self, path: Path, *, username: str | None = None, dry_run: bool = False
+    ) -> AsyncIterator[ImportProgress]:
+        """See `appliance.ingest.import_export`."""
+
+
+class Search(Protocol):
+    """Find posts."""
+
+    def __call__(self, text: str, *, asker: Asker, filters: Filters, limit: int = 10) -> Awaitable[SearchResult]:
+        """See `appliance.search.search`."""
+
+
+class Register(Protocol):
+    """Create or update a member from what Telegram says of them; returns who asks."""
+
+    def __call__(
+        self, *, telegram_id: int, username: str | None, first_name: str, last_name: str | None, language: Language
+    ) -> Awaitable[Asker]:
+        """See `appliance.members.register`."""
+
+
+class Rate(Protocol):
+    """Store a rating of an answer; the last one of a person counts. False when there is no such answer."""
+
+    def __call__(self, question_id: str, *, asker: Asker, vote: Vote, reason: str = "") -> Awaitable[bool]:
+        """See `appliance.feedback.rate`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verbs:
+    """What doors may do.
+
+    Attributes
+    ----------
+    ask
+        Stream the answer to a question: ``Links``, then ``Piece`` …, then ``Final``.
+    search
+        Find posts.
+    import_export
+        Import a Telegram Desktop export.
+    ingest
+        Take new or edited posts (live); returns how many changed something.
+    register, rate
+        Members and their ratings.
+    channels
+        Channels this asker may see, with counts.
+    post
+        One post for display if this asker may see it, with its link; else None.
+    stats
+        Figures for the operator, read from the questions' rows (JSON-ready).
+    ready
+        Empty when ready to answer, else the reasons.
+    """
+
+    ask: Callable[[Question], AsyncIterator[Part]]
+    search: Search
+    import_export: ImportExport
+    ingest: Callable[[list[Post]], Awaitable[int]]
+    register: Register
+    rate: Rate
+    channels: Callable[[Asker], Awaitable[list[ChannelStatus]]]
+    post: Callable[[PostKey, Asker], Awaitable[tuple[Post, str] | None]]
+    stats: Callable[[], Awaitable[dict[str, Any]]]
+    ready: Callable[[], Awaitable[list[str]]]

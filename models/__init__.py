@@ -1,0 +1,1 @@
+"""The machine room: runs model weights and has never heard of Telegram."""
