@@ -1,0 +1,68 @@
+# PostFinder. `make run` does the main job, `make test` passes the tests, `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip
+
+.PHONY: help run serve chat test slow live lint format ci bench report load screenshots lock clean
+help:  ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/uv:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install python3.11, or name yours: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is needed: apt install python3.11-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
+
+$(VENV)/.base: locks/base.txt locks/uv.txt pyproject.toml | $(BIN)/uv
+	@echo "Installing (once)…"
+	@$(UV) install --quiet --require-hashes -r locks/base.txt
+	@$(UV) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: locks/dev.txt $(VENV)/.base
+	@$(UV) install --quiet --require-hashes -r locks/dev.txt
+	@touch $@
+
+run: $(VENV)/.base  ## Import the sample if there are no posts, answer three questions, open the page (and the bot, with a token)
+	@$(BIN)/postfinder serve --demo
+
+serve: $(VENV)/.base  ## Start the appliance alone
+	@$(BIN)/postfinder serve
+
+chat: $(VENV)/.dev  ## Talk to the bot in this terminal, over a Bot API server on loopback
+	@$(BIN)/python -m tests.servers.chat
+
+test: $(VENV)/.dev  ## Run the tests
+	@$(BIN)/python -m pytest
+
+slow: $(VENV)/.dev  ## Run the long tests too (minutes)
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev  ## Format check, lint, types, import floors
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## Format and mend what can be mended
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+ci: lint test  ## What the CI runs
+
+bench: $(VENV)/.dev  ## Run every benchmark suite, keep the results, render the README's tables
+	@$(BIN)/postfinder bench all
+	@$(BIN)/postfinder bench render
+
+screenshots: $(VENV)/.dev  ## Make the pictures of the README (needs Chromium)
+	@$(BIN)/python -m benchmarks.screenshots
+
+lock: $(BIN)/uv  ## Renew the locked, hashed dependencies
+	@$(UV) compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o locks/base.txt
+	@$(UV) compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra report --extra load -c locks/base.txt pyproject.toml -o locks/dev.txt
+
+clean:  ## Remove the environment and caches; data and weights stay
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -1,0 +1,253 @@
+"""Builds the parts, binds the verbs, runs the doors: one process, one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import orjson
+import structlog
+import uvicorn
+
+from appliance import answer, feedback, ingest, members
+from appliance.bot import run_bot
+from appliance.config import Config
+from appliance.errors import StartupError
+from appliance.index import Index
+from appliance.journal import Journal
+from appliance.ledger import Ledger
+from appliance.links import post_link
+from appliance.metrics import Metrics
+from appliance.schema import Asker, Channel, Post, PostKey
+from appliance.search import answer_above, search
+from appliance.verbs import Verbs
+from appliance.web.api import create_api
+from models.errors import ModelError
+from models.load import load_embedder
+
+log = structlog.get_logger()
+
+SERVING_FILE = "serving.json"
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The opened parts."""
+
+    config: Config
+    verbs: Verbs
+    index: Index
+    ledger: Ledger
+    journal: Journal
+    metrics: Callable[[], bytes]
+
+
+@asynccontextmanager
+async def open_app(config: Config) -> AsyncIterator[App]:
+    """Open stores and models, heal what needs healing, and bind the verbs.
+
+    Parameters
+    ----------
+    config : Config
+
+    Yields
+    ------
+    App
+        Ready to answer.
+
+    Raises
+    ------
+    StartupError
+        The folder cannot be written, another process owns it, or the CPU cannot run the models.
+    """
+    make_data_dir(config.data_dir)
+    async with AsyncExitStack() as stack:
+        loading = asyncio.create_task(
+            asyncio.to_thread(load_embedder, config.embedder, weights_dir=config.weights_dir, threads=config.threads)
+        )
+        stack.push_async_callback(_settle, loading)
+        ledger = await asyncio.to_thread(Ledger.open, config.data_dir / "ledger.duckdb")
+        stack.callback(ledger.close)
+        journal = await asyncio.to_thread(Journal.open, config.data_dir / "journal.sqlite")
+        stack.callback(journal.close)
+        try:
+            embedder = await loading
+        except ModelError as error:
+            raise StartupError(str(error)) from error
+        index = await asyncio.to_thread(Index.open, config.data_dir / "index", embedder=embedder.info)
+        stack.callback(index.close)
+        stores = {"index": index, "ledger": ledger, "embedder": embedder}
+        for note in (*ledger.notes, *await ingest.reconcile(**stores)):
+            log.warning("healed", what=note)
+        metrics = Metrics(ledger, journal)
+        find = partial(search, **stores)
+
+        async def channels(asker: Asker) -> list:
+            return await asyncio.to_thread(ledger.channels, asker)
+
+        async def post(key: PostKey, asker: Asker) -> tuple[Post, str] | None:
+            return await asyncio.to_thread(visible_post, ledger, key, asker)
+
+        async def stats() -> dict:
+            return await asyncio.to_thread(ledger.stats)
+
+        async def ready() -> list[str]:
+            return []
+
+        verbs = Verbs(
+            ask=partial(
+                answer.ask,
+                config=config,
+                search=find,
+                index=index,
+                ledger=ledger,
+                answer_above=answer_above(embedder.info),
+                saved=metrics.saved,
+            ),
+            search=find,
+            import_export=partial(ingest.import_export, **stores),
+            ingest=partial(ingest.ingest, **stores),
+            register=partial(members.register, ledger=ledger),
+            rate=partial(feedback.rate, ledger=ledger),
+            channels=channels,
+            post=post,
+            stats=stats,
+            ready=ready,
+        )
+        yield App(config, verbs, index, ledger, journal, metrics.render)
+
+
+async def _settle(task: asyncio.Task) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, ModelError):
+        await task
+
+
+def make_data_dir(folder: Path) -> None:
+    """Create the data folder, readable by its owner alone.
+
+    Raises
+    ------
+    StartupError
+        It cannot be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise StartupError(
+            f"The data folder {folder} cannot be written ({error.strerror}).",
+            cure="Set POSTFINDER_DATA_DIR to a folder of this user.",
+        ) from error
+
+
+def visible_post(ledger: Ledger, key: PostKey, asker: Asker) -> tuple[Post, str] | None:
+    """Return a post with its link if this asker may see its channel."""
+    channels: dict[int, Channel] = {status.channel.id: status.channel for status in ledger.channels(asker)}
+    channel = channels.get(key[0])
+    found = ledger.posts([key]).get(key) if channel else None
+    if channel is None or found is None:
+        return None
+    return found, post_link(channel, found.message_id, found.topic_id)
+
+
+@asynccontextmanager
+async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True) -> AsyncIterator[str]:
+    """Run the web door, and the bot where a token is set, until the block ends.
+
+    Parameters
+    ----------
+    app : App
+    port : int, optional
+        Instead of the configured one; 0 takes a free port.
+    with_bot : bool
+        False for a command's short life.
+
+    Yields
+    ------
+    str
+        Base URL of the web door.
+
+    Raises
+    ------
+    StartupError
+        The port is taken.
+    """
+    config = app.config
+    token = secrets.token_urlsafe(32)
+    api = create_api(app.verbs, config=config, metrics=app.metrics, admin_token=token)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            api,
+            host=config.host,
+            port=config.port if port is None else port,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+            server_header=False,
+        )
+    )
+    server.install_signal_handlers = lambda: None  # the command owns the signals
+    running = asyncio.create_task(_serve(server))
+    while not server.started and not running.done():
+        await asyncio.sleep(0.01)
+    if running.done():
+        raise StartupError(
+            f"Port {config.port} of {config.host} is taken.", cure="Stop the other program or set POSTFINDER_PORT."
+        )
+    url = f"http://{_reachable(config.host)}:{server.servers[0].sockets[0].getsockname()[1]}"
+    serving = config.data_dir / SERVING_FILE
+    write_private(serving, orjson.dumps({"url": url, "token": token, "pid": os.getpid()}))
+    bot: asyncio.Task[None] | None = None
+    if with_bot and config.telegram_token.get_secret_value():
+        bot = asyncio.create_task(
+            run_bot(
+                app.verbs,
+                token=config.telegram_token.get_secret_value(),
+                api_base=config.telegram_api,
+                journal=app.journal,
+            )
+        )
+        bot.add_done_callback(_report)
+    try:
+        yield url
+    finally:
+        serving.unlink(missing_ok=True)
+        if bot is not None:
+            bot.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await bot
+        server.should_exit = True
+        await running
+
+
+async def _serve(server: uvicorn.Server) -> None:
+    with suppress(SystemExit):  # uvicorn's word for a port that is taken
+        await server._serve()
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("bot stopped", error=str(error), kind=type(error).__name__)
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host  # noqa: S104
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that its owner alone may read, whole or not at all."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+    draft.replace(path)

@@ -1,0 +1,96 @@
+"""How a command reaches the appliance: always over HTTP, to the running one or to one opened for the command."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+
+from appliance.app import SERVING_FILE, open_app, open_doors
+from appliance.config import Config
+from appliance.errors import PostFinderError, StartupError
+
+TIMEOUT = httpx.Timeout(600, connect=5)
+
+
+@asynccontextmanager
+async def connect(config: Config) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client with the operator's rights.
+
+    Parameters
+    ----------
+    config : Config
+
+    Yields
+    ------
+    httpx.AsyncClient
+        To the appliance that serves this data folder, or to one opened here on a free port, without the bot.
+
+    Raises
+    ------
+    StartupError
+        The appliance cannot be opened.
+    """
+    client = await running(config)
+    if client is not None:
+        async with client:
+            yield client
+        return
+    local = config.model_copy(update={"host": "127.0.0.1"})
+    async with open_app(local) as app, open_doors(app, port=0, with_bot=False):
+        client = await running(local)
+        if client is None:
+            raise StartupError("The appliance opened for this command does not answer.", cure="Try again.")
+        async with client:
+            yield client
+
+
+async def running(config: Config) -> httpx.AsyncClient | None:
+    """Return a client of the appliance that serves this data folder, or None when none does."""
+    try:
+        serving = orjson.loads((config.data_dir / SERVING_FILE).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None
+    client = httpx.AsyncClient(
+        base_url=serving["url"],
+        headers={"Authorization": f"Bearer {serving['token']}"},
+        timeout=TIMEOUT,
+        trust_env=False,
+    )
+    try:
+        (await client.get("/healthz", timeout=5)).raise_for_status()
+    except httpx.HTTPError:
+        await client.aclose()
+        return None
+    return client
+
+
+class Refused(PostFinderError):
+    """The appliance said no; its own words."""
+
+
+def checked(response: httpx.Response) -> Any:
+    """Return the JSON of a good response, else raise `Refused` with the appliance's words."""
+    body = orjson.loads(response.content) if response.content else {}
+    if response.is_error:
+        raise Refused(body.get("message", f"HTTP {response.status_code}"), cure=body.get("cure", ""))
+    return body
+
+
+async def events(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
+    """Read a ``text/event-stream`` as (event, data) pairs; an ``error`` event raises `Refused`."""
+    if response.is_error:
+        await response.aread()
+        checked(response)
+    name = "message"
+    async for line in response.aiter_lines():
+        if line.startswith("event:"):
+            name = line[6:].strip()
+        elif line.startswith("data:"):
+            data = orjson.loads(line[5:])
+            if name == "error":
+                raise Refused(data.get("message", ""), cure=data.get("cure", ""))
+            yield name, data

@@ -1,0 +1,67 @@
+"""Dialogue by rule: a follow-up is searched together with the turn it leans on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from appliance.text import words
+
+_LEANING = re.compile(
+    r"^(а|и|но|ну|тогда|ещё|еще|так|and|but|so|then|what about|how about)\b", re.IGNORECASE
+)
+_POINTING = frozenset(
+    "он она оно они его её ее их ему ей им нём нем ней них ним нею это этот эта эти этого этой этому этим этих "
+    "тот та те того той тому тем тех там туда оттуда тогда такой такая такое такие так же тоже "
+    "it its he she they them their his her this that these those there then one ones".split()
+)
+_SMALL = frozenset(
+    "а и но ну же ли бы не ни в во на с со к ко у о об от до по за из для при про что как где когда кто чем чего "
+    "сколько какой какая какое какие почему зачем можно нужно надо есть был была было были будет стоит "
+    "the a an is are was were do does did can could how what where when who why much many to of in on at for".split()
+)
+MAX_CARRIED_CHARS = 240
+
+
+def leans_on_earlier(text: str) -> bool:
+    """Tell whether a question needs the turn before it: "а сколько это стоит?", "и когда?".
+
+    Parameters
+    ----------
+    text : str
+        The question as typed.
+
+    Returns
+    -------
+    bool
+        True when it opens with a leaning word, points back with a pronoun, or names at most one thing.
+    """
+    if _LEANING.match(text.strip()):
+        return True
+    tokens = words(text)
+    if any(token in _POINTING for token in tokens):
+        return True
+    return sum(token not in _SMALL for token in tokens) <= 1
+
+
+def standalone(text: str, earlier: Sequence[str]) -> str:
+    """Make a query that can be searched alone.
+
+    Parameters
+    ----------
+    text : str
+        The question as typed.
+    earlier : sequence of str
+        Queries of the dialogue's turns, oldest first, as they were searched.
+
+    Returns
+    -------
+    str
+        The question itself, or the last query's end and the question.
+    """
+    if not earlier or not leans_on_earlier(text):
+        return text
+    carried = earlier[-1]
+    if len(carried) > MAX_CARRIED_CHARS:
+        carried = carried[-MAX_CARRIED_CHARS:].split(" ", 1)[-1]
+    return f"{carried} {text}"
