@@ -70,9 +70,7 @@ class GeneratorDown(ModelError):
         When to come back, where the server said so.
     """
 
-    def __init__(
-        self, message: str, *, reason: DownReason, retry_after_s: float | None = None, cure: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, reason: DownReason, retry_after_s: float | None = None, cure: str = "") -> None:
         super().__init__(message, cure=cure)
         self.reason: DownReason = reason
         self.retry_after_s = retry_after_s
