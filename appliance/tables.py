@@ -1,0 +1,186 @@
+"""The ledger's tables, in SQLAlchemy Core: one schema for DuckDB and PostgreSQL.
+
+Three habits keep it portable: identifiers come from explicit sequences, nothing cascades (rows that belong together are
+removed together, in code), and times are stored as UTC without a zone. There are no foreign keys: DuckDB checks them
+too eagerly to remove a parent and its children in one transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    Sequence,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware time, stored as UTC without a zone; so no session time zone can shift it."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware time into naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn stored naive UTC into an aware time."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+user_id_seq = Sequence("user_id_seq", metadata=metadata)
+type_id_seq = Sequence("type_id_seq", metadata=metadata)
+subscription_id_seq = Sequence("subscription_id_seq", metadata=metadata)
+event_id_seq = Sequence("event_id_seq", metadata=metadata)
+
+user = Table(
+    "user",
+    metadata,
+    Column("user_id", BigInteger, user_id_seq, primary_key=True),
+    Column("telegram_id", BigInteger, nullable=False),
+    Column("username", Text),
+    Column("first_name", Text, nullable=False),
+    Column("last_name", Text),
+    Column("registered_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("role", String(16), nullable=False),  # owner, admin, moderator, member, guest
+    Column("language", String(8), nullable=False),
+    UniqueConstraint("telegram_id", name="user_telegram_id_key"),
+)
+
+subscription_type = Table(
+    "subscription_type",
+    metadata,
+    Column("type_id", BigInteger, type_id_seq, primary_key=True),
+    Column("type_name", Text, nullable=False),
+    Column("monthly_price", Numeric(12, 2), nullable=False),
+    UniqueConstraint("type_name", name="subscription_type_type_name_key"),
+)
+
+user_subscription = Table(
+    "user_subscription",
+    metadata,
+    Column("subscription_id", BigInteger, subscription_id_seq, primary_key=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("type_id", BigInteger, nullable=False),
+    Column("valid_from", UtcDateTime, nullable=False),
+    Column("valid_to", UtcDateTime),
+)
+
+membership = Table(  # closed channels a user may read
+    "membership",
+    metadata,
+    Column("user_id", BigInteger, nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("user_id", "channel_id"),
+)
+
+channel = Table(
+    "channel",
+    metadata,
+    Column("channel_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("title", Text, nullable=False),
+    Column("username", Text),
+    Column("kind", Text, nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Column("added_at", UtcDateTime, nullable=False),
+)
+
+post = Table(
+    "post",
+    metadata,
+    Column("channel_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+    Column("posted_at", UtcDateTime, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("edited_at", UtcDateTime),
+    Column("author", Text),
+    Column("author_id", Text),
+    Column("topic_id", BigInteger),
+    Column("reply_to_id", BigInteger),
+    Column("forwarded_from", Text),
+    Column("media", Text),
+    Column("album_ids", JSON, nullable=False),
+    Column("links", JSON, nullable=False),
+    Column("reactions", Integer, nullable=False),
+    Column("content_hash", String(32), nullable=False),  # with edited_at: the post's version
+    PrimaryKeyConstraint("channel_id", "message_id"),
+)
+
+unindexed = Table(  # posts saved here whose index entry is not yet known to be durable; empty at rest
+    "unindexed",
+    metadata,
+    Column("channel_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+)
+
+question = Table(
+    "question",
+    metadata,
+    Column("question_id", String(64), primary_key=True),
+    Column("dialogue_id", String(64), nullable=False),
+    Column("user_id", BigInteger),
+    Column("door", String(16), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("posts", JSON, nullable=False),
+    Column("answer_text", Text, nullable=False),
+    Column("relevance", Float(53), nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("times_ms", JSON, nullable=False),
+    Index("question_dialogue_id", "dialogue_id"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("question_id", String(64), nullable=False),
+    Column("user_id", BigInteger, nullable=False),  # 0: an unregistered web visitor
+    Column("vote", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("rated_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("question_id", "user_id"),
+)
+
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", JSON, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+event = Table(  # append-only: administrative acts and errors, by kind
+    "event",
+    metadata,
+    Column("event_id", BigInteger, event_id_seq, primary_key=True),
+    Column("happened_at", UtcDateTime, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("actor_id", BigInteger),
+    Column("subject", Text, nullable=False),
+    Column("detail", JSON, nullable=False),
+)
