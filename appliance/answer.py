@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from time import perf_counter
 
 from appliance.config import Config
 from appliance.dialogue import standalone
 from appliance.errors import BadInput
+from appliance.grounded import Written, write
 from appliance.index import Index
 from appliance.ledger import Ledger
-from appliance.quoting import as_sentences, quote, shorten
+from appliance.quoting import quote, shorten
 from appliance.schema import (
     Answer,
     Citation,
@@ -29,7 +31,9 @@ from appliance.schema import (
     Sentence,
 )
 from appliance.text import clean, language_of
+from models.ports import Generator
 
+LINKS = 5  # posts shown at once, quoted from and shown to the model
 NEAREST = 3  # posts shown with a refusal
 TITLE_CHARS = 90
 TURNS = 6
@@ -56,7 +60,7 @@ def question_text(question: Question, max_chars: int) -> str:
 
 
 def cite(found: Sequence[FoundPost]) -> tuple[Citation, ...]:
-    """Number found posts from 1 in the order given."""
+    """Make citations of found posts, numbered from 1 in the order given."""
     return tuple(
         Citation(
             number=number,
@@ -78,6 +82,7 @@ async def ask(
     index: Index,
     ledger: Ledger,
     answer_above: float,
+    generator: Generator | None = None,
     saved: Callable[[QuestionRow], None] = lambda row: None,
 ) -> AsyncIterator[Part]:
     """Answer a question from the posts its asker may see.
@@ -94,6 +99,8 @@ async def ask(
         Holds the dialogue's turns and takes the question's row.
     answer_above : float
         Calibrated relevance in [0, 1] under which the honest answer is "not found".
+    generator : Generator, optional
+        Writes the answer; without it, or when it is down or unsupported, the posts are quoted.
     saved : callable
         Told of the row once it is durable (metrics).
 
@@ -120,25 +127,47 @@ async def ask(
     times_ms = dict(result.times_ms)
     times_ms["links"] = (perf_counter() - started) * 1000
 
-    outcome: Outcome = "answered" if result.found and result.relevance >= answer_above else "not_found"
-    sentences: tuple[Sentence, ...] = ()
-    if outcome == "answered":
-        before = perf_counter()
-        quotes = await asyncio.to_thread(quote, result.found, query, index.rarity)
-        order = list(dict.fromkeys(item.post for item in quotes))
-        citations = cite([result.found[place] for place in order])
-        sentences = as_sentences(quotes, {place: number for number, place in enumerate(order, start=1)})
-        times_ms["quote"] = (perf_counter() - before) * 1000
-        if not sentences:  # a picture's post may have no words to quote
-            outcome = "not_found"
-    if outcome == "not_found":
-        citations = cite(result.found[:NEAREST])
-    yield Links(citations)
-    for sentence in sentences:
-        yield Piece(sentence)
-
-    times_ms["complete"] = (perf_counter() - started) * 1000
     language = language_of(text)
+    known = bool(result.found) and result.relevance >= answer_above
+    shown = cite(result.found[: LINKS if known else NEAREST])
+    yield Links(shown)
+
+    sentences: list[Sentence] = []
+    model, note, tokens = "quotes", "", 0
+    if known and generator is not None:
+        written = Written()
+        writing = write(
+            query,
+            result.found[:LINKS],
+            written,
+            generator=generator,
+            language=language,
+            context_tokens=config.generator_context_tokens,
+            deadline_s=config.answer_deadline_s,
+        )
+        async with aclosing(writing):
+            async for sentence in writing:
+                yield Piece(sentence)
+        times_ms["first_token"], tokens = written.first_token_ms, written.pieces
+        if written.refused:
+            known = False
+        elif written.down:
+            note = "model_down"
+        elif not written.sentences:
+            note = "model_unsupported"
+        else:
+            sentences, model = written.sentences, generator.name
+    if known and not sentences:
+        before = perf_counter()
+        sentences = await asyncio.to_thread(quote, result.found[:LINKS], query, index.rarity)
+        times_ms["quote"] = (perf_counter() - before) * 1000
+        for sentence in sentences:
+            yield Piece(sentence)
+
+    outcome: Outcome = "answered" if sentences else "not_found"
+    cited = {number for sentence in sentences for number in sentence.citations}
+    citations = tuple(one for one in shown if one.number in cited) if sentences else shown[:NEAREST]
+    times_ms["complete"] = (perf_counter() - started) * 1000
     row = QuestionRow(
         id=uuid.uuid4().hex,
         dialogue_id=dialogue_id,
@@ -149,11 +178,11 @@ async def ask(
         query=query,
         language=language,
         outcome=outcome,
-        model="quotes",
+        model=model,
         posts=tuple(citation.post for citation in citations),
         answer_text=" ".join(sentence.text for sentence in sentences),
         relevance=result.relevance,
-        tokens=0,
+        tokens=tokens,
         times_ms=times_ms,
     )
     await asyncio.to_thread(ledger.save_question, row)
@@ -163,12 +192,13 @@ async def ask(
             id=row.id,
             dialogue_id=dialogue_id,
             outcome=outcome,
-            sentences=sentences,
+            sentences=tuple(sentences),
             citations=citations,
             searched=result.searched,
             language=language,
             model=row.model,
             query=query,
+            note=note,
             times_ms=times_ms,
         )
     )

@@ -29,7 +29,7 @@ from appliance.search import answer_above, search
 from appliance.verbs import Verbs
 from appliance.web.api import create_api
 from models.errors import ModelError
-from models.load import load_embedder
+from models.load import load_embedder, load_generator
 
 log = structlog.get_logger()
 
@@ -82,6 +82,10 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             raise StartupError(str(error)) from error
         index = await asyncio.to_thread(Index.open, config.data_dir / "index", embedder=embedder.info)
         stack.callback(index.close)
+        generator = None
+        if config.generator_url:
+            generator = load_generator(config.generator_url, config.generator_model)
+            stack.push_async_callback(generator.aclose)
         stores = {"index": index, "ledger": ledger, "embedder": embedder}
         for note in (*ledger.notes, *await ingest.reconcile(**stores)):
             log.warning("healed", what=note)
@@ -108,6 +112,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
                 index=index,
                 ledger=ledger,
                 answer_above=answer_above(embedder.info),
+                generator=generator,
                 saved=metrics.saved,
             ),
             search=find,
@@ -198,7 +203,7 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     )
     server.install_signal_handlers = lambda: None  # the command owns the signals
     running = asyncio.create_task(_serve(server))
-    while not server.started and not running.done():
+    while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
     if running.done():
         raise StartupError(

@@ -69,7 +69,9 @@ async def _serve(config: Config, demo: bool) -> None:
         if demo:
             async with connect(config) as client:
                 await _show_demo(client, config)
-        bot = "and the bot answers" if config.telegram_token.get_secret_value() else "no bot: TELEGRAM_BOT_TOKEN is empty"
+        bot = (
+            "and the bot answers" if config.telegram_token.get_secret_value() else "no bot: TELEGRAM_BOT_TOKEN is empty"
+        )
         out.print(f"\n[bold]{url}[/]  the page is open ({bot}). Ctrl+C stops.")
         await stop.wait()
         out.print("Stopping…")
@@ -87,18 +89,20 @@ async def _show_demo(client: httpx.AsyncClient, config: Config) -> None:
 @app.command("import")
 def import_(
     path: Annotated[Path, typer.Argument(help="Telegram Desktop's result.json, or its folder.")],
-    username: Annotated[str | None, typer.Option(help="Public name of the channel: an export does not hold it.")] = None,
+    username: Annotated[
+        str | None, typer.Option(help="Public name of the channel: an export does not hold it.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count; store nothing.")] = False,
     json: Json = False,
 ) -> None:
     """Import a Telegram Desktop export; again changes nothing, a newer one updates edits."""
-    reach(lambda client: _import(client, path, username=username, dry_run=dry_run, json=json))
+    reach(lambda client: _import(client, path.resolve(), username=username, dry_run=dry_run, json=json))
 
 
 async def _import(
     client: httpx.AsyncClient, path: Path, *, username: str | None, dry_run: bool, json: bool = False
 ) -> None:
-    body = {"path": str(path.resolve()), "username": username, "dry_run": dry_run}
+    body = {"path": str(path), "username": username, "dry_run": dry_run}
     last: dict[str, Any] = {}
     bar = Progress(
         TextColumn("{task.description}"),
@@ -135,7 +139,8 @@ async def _import(
     verb = "Would import" if dry_run else "Imported"
     out.print(
         f"{verb} «{escape(titles)}»: {last['new']} new, {last['edited']} edited, {last['same']} unchanged, "
-        f"{last['skipped']} skipped, {len(last['broken'])} broken; {last['chunks']} chunks in {last['elapsed_s']:.1f} s."
+        f"{last['skipped']} skipped, {len(last['broken'])} broken; "
+        f"{last['chunks']} chunks in {last['elapsed_s']:.1f} s."
     )
 
 
@@ -195,7 +200,7 @@ async def _print_answer(client: httpx.AsyncClient, body: dict[str, Any], json: b
         until = f" до {searched['until'][:10]}" if searched["until"] else ""
         lines.append(f"В постах ответа нет. Искал в {searched['posts']} постах{until}. Ближайшие:")
     lines += [
-        f"[dim]\\[{source['number']}] {source['date'][:10]} {source['link']}[/] [dim italic]{escape(source['title'])}[/]"
+        f"[dim]\\[{source['number']}] {source['date'][:10]} {source['link']} [italic]{escape(source['title'])}[/][/]"
         for source in answer["citations"]
     ]
     times = answer["times_ms"]
@@ -285,7 +290,8 @@ def read_config() -> Config:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])).upper()
         raise PostFinderError(
-            f"Setting {name}: {first['msg']}.", cure="Mend it in the environment or .env; `postfinder settings` lists all."
+            f"Setting {name}: {first['msg']}.",
+            cure="Mend it in the environment or .env; `postfinder settings` lists all.",
         ) from error
 
 

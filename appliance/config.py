@@ -30,6 +30,12 @@ class Config(BaseSettings):
     generator_model: Annotated[
         str, Field(description="Model name asked of the generator; empty takes the first it serves.")
     ] = ""
+    generator_context_tokens: Annotated[
+        int, Field(ge=1024, description="Context of the generator, in tokens; posts are cut to fit.")
+    ] = 8192
+    answer_deadline_s: Annotated[
+        float, Field(gt=0, description="Seconds the generator has for a whole answer; then the posts are quoted.")
+    ] = 30.0
     telegram_token: Annotated[
         SecretStr,
         Field(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from appliance.schema import FoundPost, Sentence
 from appliance.text import clean, lemmas, sentences
@@ -14,16 +13,6 @@ MAX_PER_POST = 3
 MAX_SENTENCE_CHARS = 420
 WORTH_QUOTING = 0.55  # a further post must be this close to the first in relevance
 NEIGHBOUR_WEIGHT = 0.25  # an answer often follows the sentence that repeats the question
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """A sentence of a post with its score; `post` is the post's place among the found, `place` the sentence's."""
-
-    post: int
-    place: int
-    text: str
-    score: float
 
 
 def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable[[str], float]) -> list[float]:
@@ -57,13 +46,13 @@ def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable
     return scores
 
 
-def quote(found: Sequence[FoundPost], query: str, weight: Callable[[str], float]) -> list[Quote]:
+def quote(found: Sequence[FoundPost], query: str, weight: Callable[[str], float]) -> list[Sentence]:
     """Choose the sentences that answer, best post first, each post's sentences in their own order.
 
     Parameters
     ----------
     found : sequence of FoundPost
-        Best first; must not be empty for an answer to exist.
+        Best first; cited by rank from 1.
     query : str
         The query as searched.
     weight : callable
@@ -71,28 +60,27 @@ def quote(found: Sequence[FoundPost], query: str, weight: Callable[[str], float]
 
     Returns
     -------
-    list of Quote
-        At most `MAX_SENTENCES`, from at most `MAX_POSTS` posts; the first post always speaks.
+    list of Sentence
+        At most `MAX_SENTENCES`, from at most `MAX_POSTS` posts; the first post with words always speaks.
     """
     if not found:
         return []
     wanted = lemmas(query)
     bar = found[0].relevance * WORTH_QUOTING
-    chosen: list[Quote] = []
-    for number, hit in enumerate(found[:MAX_POSTS]):
-        if number and hit.relevance < bar:
+    chosen: list[Sentence] = []
+    for rank, hit in enumerate(found[:MAX_POSTS], start=1):
+        if rank > 1 and hit.relevance < bar:
             break
         text = clean(hit.post.text)
-        spans = [text[start:end].strip() for start, end in sentences(text)]
-        texts = [span for span in spans if any(map(str.isalnum, span))]
+        texts = [text[start:end] for start, end in sentences(text)]
         if not texts:
             continue
         scores = sentence_scores(texts, wanted, weight)
         ranked = sorted(range(len(texts)), key=lambda place: (-scores[place], place))
-        room = min(MAX_PER_POST if number == 0 else 1, MAX_SENTENCES - len(chosen))
+        room = min(MAX_PER_POST if not chosen else 1, MAX_SENTENCES - len(chosen))
         best = scores[ranked[0]]
         places = sorted(place for place in ranked[:room] if scores[place] >= 0.5 * best)
-        chosen += [Quote(number, place, shorten(texts[place]), scores[place]) for place in places]
+        chosen += [Sentence(text=shorten(texts[place]), citations=(rank,)) for place in places]
         if len(chosen) >= MAX_SENTENCES:
             break
     return chosen
@@ -103,9 +91,4 @@ def shorten(text: str, limit: int = MAX_SENTENCE_CHARS) -> str:
     flat = " ".join(text.split())
     if len(flat) <= limit:
         return flat
-    return flat[: limit - 1].rsplit(" ", 1)[0] + "…"
-
-
-def as_sentences(quotes: Sequence[Quote], numbers: dict[int, int]) -> tuple[Sentence, ...]:
-    """Turn quotes into an answer's sentences; `numbers` maps a post's place to its citation number."""
-    return tuple(Sentence(text=quote.text, citations=(numbers[quote.post],)) for quote in quotes)
+    return flat[:limit].rsplit(" ", 1)[0][: limit - 1] + "…"

@@ -213,7 +213,8 @@ class Answer:
     sentences : tuple of Sentence
         Empty unless answered.
     citations : tuple of Citation
-        Posts cited by the sentences, numbered from 1 in order of first use; for ``not_found`` the nearest posts.
+        Posts cited by the sentences, with the numbers that `Links` showed (by rank, so some may be missing); for
+        ``not_found`` the nearest posts.
     model : str
         ``"quotes"`` or the generator's name.
     note : str

@@ -1,0 +1,114 @@
+"""The answer a language model writes from the posts: prompted, read sentence by sentence, within a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import cast
+
+from appliance.citations import GroundedReader
+from appliance.prompts import answer_prompt, fit, stable_order
+from appliance.schema import FoundPost, Language, Sentence
+from models.errors import GeneratorDown
+from models.ports import Generator
+
+ANSWER_TOKENS = 512
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of a model's answer; filled while it is read.
+
+    Attributes
+    ----------
+    sentences : list of Sentence
+        Supported ones, citing the found posts by rank from 1.
+    refused : bool
+        The model says that no post answers.
+    down : str
+        Reason (`GeneratorDown`) why there is no whole answer, or empty.
+    dropped : int
+        Sentences that invented or were not supported.
+    first_token_ms : float
+        From the call to the model's first piece; 0 before it.
+    pieces : int
+        Pieces streamed: tokens, or nearly.
+    """
+
+    sentences: list[Sentence] = field(default_factory=list)
+    refused: bool = False
+    down: str = ""
+    dropped: int = 0
+    first_token_ms: float = 0.0
+    pieces: int = 0
+
+
+async def write(
+    query: str,
+    found: Sequence[FoundPost],
+    written: Written,
+    *,
+    generator: Generator,
+    language: Language,
+    context_tokens: int,
+    deadline_s: float,
+) -> AsyncGenerator[Sentence]:
+    """Let the model answer from the found posts.
+
+    Parameters
+    ----------
+    query : str
+        Standalone question.
+    found : sequence of FoundPost
+        Best first.
+    written : Written
+        Filled as the stream goes; complete when this generator ends.
+    generator : Generator
+    language : {'ru', 'en'}
+    context_tokens : int
+        The model's context, tokens.
+    deadline_s : float
+        For the whole answer; what is missing then counts as down.
+
+    Yields
+    ------
+    Sentence
+        Supported sentences as they end, citing `found` by rank from 1.
+    """
+    started = perf_counter()
+    best = fit(found, context_tokens=context_tokens, answer_tokens=ANSWER_TOKENS, question=query)
+    passages = stable_order(best)
+    rank = {number: best.index(hit) + 1 for number, hit in enumerate(passages, start=1)}
+    reader = GroundedReader(passages, query)
+
+    def keep(sentences: list[Sentence]) -> list[Sentence]:
+        ranked = [replace(one, citations=tuple(rank[number] for number in one.citations)) for one in sentences]
+        written.sentences += ranked
+        return ranked
+
+    prompt = answer_prompt(passages, query, language)
+    stream = cast(AsyncGenerator[str], generator.stream(prompt, max_tokens=ANSWER_TOKENS))
+    try:
+        async with aclosing(stream):
+            while True:
+                left_s = deadline_s - (perf_counter() - started)
+                try:
+                    piece = await asyncio.wait_for(anext(stream), left_s)
+                except StopAsyncIteration:
+                    break
+                written.first_token_ms = written.first_token_ms or (perf_counter() - started) * 1000
+                written.pieces += 1
+                for sentence in keep(reader.read(piece)):
+                    yield sentence
+                if reader.refused:
+                    break
+        for sentence in keep(reader.end()):
+            yield sentence
+    except TimeoutError:
+        written.down = "slow"
+    except GeneratorDown as error:
+        written.down = error.reason
+    written.refused, written.dropped = reader.refused, reader.dropped

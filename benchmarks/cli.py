@@ -1,0 +1,63 @@
+"""`postfinder bench`: run a suite, judge it by what is expected, keep it, render the tables."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+
+from benchmarks import results, tables
+
+app = typer.Typer(help="Run benchmark suites and render their tables.", no_args_is_help=True)
+out = Console(highlight=False, soft_wrap=True)
+
+SUITES = {
+    "retrieval": "benchmarks.retrieval",
+    "ask": "benchmarks.ask",
+    "import": "benchmarks.import_rate",
+}
+
+
+def run_suite(name: str, json: bool) -> bool:
+    """Run one suite; returns whether every expectation held."""
+    module = importlib.import_module(SUITES[name])
+    document = results.keep(name, module.run())
+    if json:
+        typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+    for row in document["judgement"] if not json else []:
+        mark = "[green]ok[/]  " if row["ok"] else "[red]MISS[/]"
+        value = row["value"] if not isinstance(row["value"], float) else round(row["value"], 4)
+        out.print(f"{mark} {name} {row['figure']} = {value} ({row['bound']})")
+    return all(row["ok"] for row in document["judgement"])
+
+
+def _command(name: str) -> None:
+    @app.command(name, help=f"Run the {name} suite.")
+    def command(json: Annotated[bool, typer.Option("--json", help="Print the whole result.")] = False) -> None:
+        if not run_suite(name, json):
+            raise typer.Exit(1)
+
+
+for _name in SUITES:
+    _command(_name)
+
+
+@app.command("all", help="Run every suite.")
+def run_all() -> None:
+    """Run every suite, then fail if any missed what it expects."""
+    held = [run_suite(name, json=False) for name in SUITES]
+    if not all(held):
+        raise typer.Exit(1)
+
+
+@app.command()
+def render(check: Annotated[bool, typer.Option("--check", help="Fail when a document is stale.")] = False) -> None:
+    """Render kept results and settings into the documents."""
+    changed = tables.render_all(write=not check)
+    for path in changed:
+        out.print(f"{'stale' if check else 'rendered'}: {path}")
+    if check and changed:
+        raise typer.Exit(1)

@@ -1,0 +1,92 @@
+"""Tables and settings of the documents, rendered from kept results; never typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from appliance import settings_docs
+from benchmarks import results
+
+README = results.ROOT / "README.md"
+ENV_EXAMPLE = results.ROOT / ".env.example"
+
+
+def render_all(*, write: bool) -> list[Path]:
+    """Render every document.
+
+    Parameters
+    ----------
+    write : bool
+        False only tells what is stale.
+
+    Returns
+    -------
+    list of Path
+        Documents that changed or would change.
+    """
+    changed = []
+    before = README.read_text(encoding="utf-8")
+    if results.render_into(README, blocks()):
+        changed.append(README)
+        if not write:
+            README.write_text(before, encoding="utf-8")
+    if not ENV_EXAMPLE.exists() or ENV_EXAMPLE.read_text(encoding="utf-8") != settings_docs.as_env():
+        changed.append(ENV_EXAMPLE)
+        if write:
+            ENV_EXAMPLE.write_text(settings_docs.as_env(), encoding="utf-8")
+    return changed
+
+
+def blocks() -> dict[str, str]:
+    """Return the text of every block that has its data."""
+    found = {"settings": settings_docs.as_table()}
+    for suite, table in TABLES.items():
+        document = results.load(suite)
+        if document is not None:
+            found[suite] = table(document["result"]) + "\n\n" + _origin(document)
+    return found
+
+
+def _origin(document: dict[str, Any]) -> str:
+    machine = document["machine"]
+    return (
+        f"<sub>`{document['command']}` at {document['commit']}, {document['date']}: {machine['cpu']}, "
+        f"{machine['cores']} cores, {machine['memory_gb']} GB, Python {machine['python']}.</sub>"
+    )
+
+
+def _retrieval(result: dict[str, Any]) -> str:
+    lines = ["| set | method | hit@1 | hit@5 | hit@10 | MRR@10 | nDCG@10 |", "|---|---|---|---|---|---|---|"]
+    for name, one in result["sets"].items():
+        for method, row in one["methods"].items():
+            figures = " | ".join(f"{row[key]:.3f}" for key in ("hit@1", "hit@5", "hit@10", "mrr@10", "ndcg@10"))
+            shown = f"**{method}**" if method == "fused" else method
+            lines.append(f"| {name} | {shown} | {figures} |")
+    return "\n".join(lines)
+
+
+def _ask(result: dict[str, Any]) -> str:
+    lines = ["| what a member waits for | p50, ms | p95, ms |", "|---|---|---|"]
+    lines += [f"| {row['what']} | {row['p50_ms']:.2f} | {row['p95_ms']:.2f} |" for row in result["waits"]]
+    lines.append("")
+    lines.append(
+        f"{result['posts']:,} posts, {result['questions']} different questions, one at a time; "
+        f"resident memory {result['rss_mb']:.0f} MB."
+    )
+    return "\n".join(lines)
+
+
+def _import(result: dict[str, Any]) -> str:
+    return "\n".join(
+        [
+            "| posts | posts/s | the embedder alone, posts/s | share | peak memory, MB |",
+            "|---|---|---|---|---|",
+            f"| {result['posts']:,} | {result['posts_per_s']:.0f} | {result['embedder_posts_per_s']:.0f} | "
+            f"{result['share_of_embedder']:.0%} | {result['peak_rss_mb']:.0f} |",
+        ]
+    )
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"retrieval": _retrieval, "ask": _ask, "import": _import}
