@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,45 @@ def render_all(*, write: bool) -> list[Path]:
 
 def blocks() -> dict[str, str]:
     """Return the text of every block that has its data."""
-    found = {"settings": settings_docs.as_table()}
+    found = {"settings": settings_docs.as_table(), "tree": tree()}
     for suite, table in TABLES.items():
         document = results.load(suite)
         if document is not None:
             found[suite] = table(document["result"]) + "\n\n" + _origin(document)
     return found
+
+
+FOLDERS = {
+    "appliance": "the product: posts in, answers out",
+    "models": "the machine room: runs weights, has never heard of Telegram",
+    "benchmarks": "suites, results, the log of what did not work",
+    "compose": "the appliance under containers",
+    "tests": "mirror of the rooms; `servers/` on loopback, `live/` opt-in",
+    "docs": "architecture, decisions, API",
+    "locks": "locked, hashed dependencies",
+}
+
+
+def tree() -> str:
+    """Return the tree: a purpose per line, read from the modules' docstrings."""
+    lines = ["```"]
+    for folder, purpose in FOLDERS.items():
+        if not (results.ROOT / folder).is_dir():
+            continue
+        lines.append(f"{folder + '/':26}{purpose}")
+        if folder in {"appliance", "models"}:
+            for path in sorted((results.ROOT / folder).iterdir()):
+                source = path / "__init__.py" if path.is_dir() else path
+                if source.suffix != ".py" or path.name == "__init__.py" or not source.exists():
+                    continue
+                lines.append(f"  {path.name + '/' * path.is_dir():24}{purpose_of(source)}")
+    return "\n".join([*lines, "```"])
+
+
+def purpose_of(source: Path) -> str:
+    """Return the first line of a module's docstring."""
+    doc = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+    return doc.split("\n", 1)[0]
 
 
 def _origin(document: dict[str, Any]) -> str:
