@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 from appliance.text import words
 
-_LEANING = re.compile(
-    r"^(а|и|но|ну|тогда|ещё|еще|так|and|but|so|then|what about|how about)\b", re.IGNORECASE
-)
+_LEANING = re.compile(r"^(а|и|но|ну|тогда|ещё|еще|так|and|but|so|then|what about|how about)\b", re.IGNORECASE)
 _POINTING = frozenset(
     "он она оно они его её ее их ему ей им нём нем ней них ним нею это этот эта эти этого этой этому этим этих "
     "тот та те того той тому тем тех там туда оттуда тогда такой такая такое такие так же тоже "
