@@ -2,7 +2,46 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from models.cards import EmbedderCard, load_card
+from models.errors import CardError
 from models.generate_openai import OpenAIGenerator
+from models.ports import Embedder
+
+
+def load_embedder(card: str, *, weights_dir: Path, threads: int = 0) -> Embedder:
+    """Open an embedder, ready and warm. Takes a second or two; blocking.
+
+    Parameters
+    ----------
+    card : str
+        Name of its card in ``models/cards``.
+    weights_dir : Path
+        Folder for model weights; made if missing.
+    threads : int, optional
+        Threads of one call; 0 takes all cores, 4 at most.
+
+    Returns
+    -------
+    Embedder
+        Thread-safe; blocking.
+
+    Raises
+    ------
+    CardError
+        If there is no such embedder, or no engine here runs it.
+    WeightsError
+        If its weights are missing or damaged.
+    """
+    found = load_card(card)
+    if not isinstance(found, EmbedderCard):
+        raise CardError(f"The model card {card!r} is not of an embedder.", cure="Set POSTFINDER_EMBEDDER.")
+    if found.name == "multilingual-e5-small":
+        from models import embed_e5
+
+        return embed_e5.load(found, weights_dir=weights_dir, threads=threads)
+    raise CardError(f"No engine here runs {card!r} yet.", cure="Set POSTFINDER_EMBEDDER=multilingual-e5-small.")
 
 
 def load_generator(url: str, model: str = "", *, api_key: str = "") -> OpenAIGenerator:
