@@ -1,0 +1,1 @@
+"""The web door: an HTTP API and one page."""

@@ -1,0 +1,184 @@
+"""What travels over HTTP: bodies asked for, dates as typed, records as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from appliance.errors import BadInput
+from appliance.schema import Filters, FoundPost, Language, Post, SearchResult, Vote
+
+MAX_CHANNELS = 64
+MAX_LIMIT = 50
+MAX_REASON_CHARS = 500
+FIRST_YEAR, LAST_YEAR = 2000, 2100  # Telegram began in 2013; a year outside is a slip of the keyboard
+
+
+def _whole(text: str) -> str:
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("half of a character (a lone surrogate)")
+    return text
+
+
+def _printable(text: str) -> str:
+    if any(letter < " " or letter == "\x7f" for letter in text):
+        raise ValueError("control characters")
+    return _whole(text)
+
+
+Words = Annotated[str, AfterValidator(_whole)]
+Name = Annotated[str, AfterValidator(_printable), Field(min_length=1, max_length=256)]
+ChannelNames = Annotated[
+    list[Name] | None,
+    Field(max_length=MAX_CHANNELS, description="Search only these channels: @name, title or id.", examples=[["@news"]]),
+]
+Since = Annotated[
+    Name | None, Field(description="Posts from this day or moment on (ISO 8601).", examples=["2026-01-31"])
+]
+Until = Annotated[
+    Name | None, Field(description="Posts before this day or moment (ISO 8601; exclusive).", examples=["2026-03-01"])
+]
+Author = Annotated[Name | None, Field(description="Posts signed by this author.")]
+Tongue = Annotated[Language | None, Field(description="Language of remarks and errors; else Accept-Language.")]
+
+
+class AskBody(BaseModel):
+    """A question to answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: Annotated[Words, Field(description="The question, in any words.")]
+    channels: ChannelNames = None
+    since: Since = None
+    until: Until = None
+    author: Author = None
+    dialogue_id: Annotated[
+        str | None,
+        Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Continue this dialogue: an answer's `dialogue_id`."),
+    ] = None
+    language: Tongue = None
+
+
+class SearchBody(BaseModel):
+    """A query to search posts with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: Annotated[Words, Field(description="What to find.")]
+    channels: ChannelNames = None
+    since: Since = None
+    until: Until = None
+    author: Author = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True, description="Most posts returned.")] = 10
+    language: Tongue = None
+
+
+class RatingBody(BaseModel):
+    """What someone thinks of an answer; the last word of a person counts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    vote: Vote
+    reason: Annotated[Words, Field(max_length=MAX_REASON_CHARS)] = ""
+    language: Tongue = None
+
+
+class ImportBody(BaseModel):
+    """An export on the appliance's own disk."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: Annotated[Name, Field(max_length=4096, description="Telegram Desktop's result.json, or its folder.")]
+    username: Annotated[Name | None, Field(description="Public name of the channel.")] = None
+    dry_run: Annotated[bool, Field(strict=True, description="Read and count; store nothing.")] = False
+
+
+class Problem(BaseModel):
+    """An error, in the asker's language (RFC 9457, ``application/problem+json``)."""
+
+    status: int
+    code: Annotated[str, Field(description="Stable name of the error, for programs.")]
+    message: Annotated[str, Field(description="What happened.")]
+    cure: Annotated[str, Field(description="What to do about it; may be empty.")] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PostView:
+    """A post with its link in Telegram."""
+
+    post: Post
+    link: str
+
+
+def moment(text: str | None, field: str) -> datetime | None:
+    """Read a date or a moment as typed.
+
+    Parameters
+    ----------
+    text : str or None
+        ISO 8601: ``2026-01-31``, ``2026-01-31T12:00``, ``2026-01-31T12:00:00+03:00``. Without a zone it is UTC.
+    field : str
+        Name of the field, said in the error.
+
+    Returns
+    -------
+    datetime or None
+        UTC-aware; None when nothing was typed.
+
+    Raises
+    ------
+    BadInput
+        Not a date, or a year outside 2000–2100 (``bad_date``).
+    """
+    if text is None:
+        return None
+    try:
+        read = datetime.fromisoformat(text.strip())
+        read = (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise bad_date(field) from error
+    if not FIRST_YEAR <= read.year <= LAST_YEAR:
+        raise bad_date(field)
+    return read
+
+
+def bad_date(field: str) -> BadInput:
+    """Say which date cannot be read and how to write one."""
+    return BadInput(f"`{field}` is not a date that can be searched.", cure="Write it as 2026-01-31.", code="bad_date")
+
+
+def filters_of(body: AskBody | SearchBody) -> Filters:
+    """Turn a body's limits into filters.
+
+    Raises
+    ------
+    BadInput
+        A date that cannot be read.
+    """
+    return Filters(
+        channels=tuple(body.channels) if body.channels else None,
+        since=moment(body.since, "since"),
+        until=moment(body.until, "until"),
+        author=body.author,
+    )
+
+
+def encode(value: Any) -> bytes:
+    """Return a record, or anything made of records, as UTF-8 JSON; times as RFC 3339."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+
+
+def shown(post: Post) -> Post:
+    """Return a post without its author's Telegram id, which is nobody's business on a page."""
+    return replace(post, author_id=None)
+
+
+def shown_result(result: SearchResult) -> SearchResult:
+    """Return found posts as they may be shown."""
+    found: Sequence[FoundPost] = result.found
+    return replace(result, found=tuple(replace(hit, post=shown(hit.post)) for hit in found))
