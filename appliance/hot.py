@@ -1,0 +1,246 @@
+"""The hot tier: all chunks of a corpus in RAM, searched inside the asker's rights. Pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.dense import Matrix, Vectors, best_rows
+from appliance.lexical import Lexicon
+from appliance.ranking import Candidates
+from appliance.schema import Chunk, PostKey
+
+SAMPLE = 4096  # rows that say what an unrelated chunk's cosine is
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What may be searched; applied before anything is ranked. None means no limit.
+
+    Attributes
+    ----------
+    channels : frozenset of int or None
+        Channel ids: the asker's rights and the channels they named.
+    since, until : datetime or None
+        Dates of posts, UTC-aware; ``until`` is exclusive.
+    author : str or None
+        Part of the author's name, any case.
+    media : str or None
+        Kind of media; ``"any"`` is any but none.
+    """
+
+    channels: frozenset[int] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    author: str | None = None
+    media: str | None = None
+
+
+def microseconds(moment: datetime) -> int:
+    """UTC-aware time as whole microseconds since 1970."""
+    return round(moment.timestamp() * 1_000_000)
+
+
+class Column(IntEnum):
+    """Rows of the table of numbers; channels, authors and media are codes of their names."""
+
+    CHANNEL = 0
+    MESSAGE = 1
+    ORDINAL = 2
+    DATE = 3  # microseconds since 1970
+    FINGERPRINT = 4
+    AUTHOR = 5
+    MEDIA = 6
+    ALIVE = 7
+
+
+class HotTier:
+    """Chunks as columns; a row is a chunk. Thread-safe: one lock around each call.
+
+    Parameters
+    ----------
+    dim : int
+        Length of a vector.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self._lock = Lock()
+        self._lexicon = Lexicon()
+        self._matrix = Matrix(dim)
+        self._texts: list[str] = []
+        self._buffer = np.zeros((len(Column), 64), np.int64)
+        self._channels: dict[int, int] = {}  # id → code
+        self._authors: dict[str | None, int] = {None: 0}
+        self._media: dict[str | None, int] = {None: 0}
+        self._rows_of: dict[PostKey, list[int]] = {}
+        self._dead = 0
+
+    def __len__(self) -> int:
+        """Count live chunks."""
+        return len(self._texts) - self._dead
+
+    def __contains__(self, post: PostKey) -> bool:
+        """Whether a post has chunks here."""
+        return post in self._rows_of
+
+    def add(self, chunks: Sequence[Chunk], lemmas: Sequence[Sequence[str]], vectors: Vectors) -> None:
+        """Append chunks.
+
+        Parameters
+        ----------
+        chunks : sequence of Chunk
+        lemmas : sequence of sequence of str
+            Lemmas of each chunk.
+        vectors : numpy.ndarray
+            ``(len(chunks), dim)`` float32 unit rows.
+        """
+        with self._lock:
+            self._add(chunks, lemmas, vectors)
+
+    def replace(
+        self, posts: Sequence[PostKey], chunks: Sequence[Chunk], lemmas: Sequence[Sequence[str]], vectors: Vectors
+    ) -> None:
+        """Put the chunks of posts in place of what these posts had; a search sees all of it or none."""
+        with self._lock:
+            self._remove(posts)
+            self._add(chunks, lemmas, vectors)
+
+    def remove(self, posts: Sequence[PostKey]) -> None:
+        """Drop the chunks of posts; unknown posts are passed over."""
+        with self._lock:
+            self._remove(posts)
+
+    def _add(self, chunks: Sequence[Chunk], lemmas: Sequence[Sequence[str]], vectors: Vectors) -> None:
+        start, end = len(self._texts), len(self._texts) + len(chunks)
+        if end > self._buffer.shape[1]:
+            grown = np.zeros((len(Column), max(end, self._buffer.shape[1] * 5 // 4)), np.int64)
+            grown[:, :start] = self._buffer[:, :start]
+            self._buffer = grown
+        for row, chunk in enumerate(chunks, start=start):
+            self._buffer[:, row] = (
+                self._channels.setdefault(chunk.channel_id, len(self._channels)),
+                chunk.message_id,
+                chunk.ordinal,
+                microseconds(chunk.date),
+                chunk.fingerprint,
+                self._authors.setdefault(chunk.author, len(self._authors)),
+                self._media.setdefault(chunk.media, len(self._media)),
+                True,
+            )
+            self._texts.append(chunk.text)
+            self._rows_of.setdefault((chunk.channel_id, chunk.message_id), []).append(row)
+        self._lexicon.add(lemmas)
+        self._matrix.add(vectors)
+
+    def _remove(self, posts: Sequence[PostKey]) -> None:
+        gone = [row for post in dict.fromkeys(posts) for row in self._rows_of.pop(post, ())]
+        if not gone:
+            return
+        for row in gone:
+            self._texts[row] = ""
+        self._buffer[Column.ALIVE, gone] = False
+        self._matrix.blank(np.array(gone))
+        self._dead += len(gone)
+        if self._dead > max(1000, len(self._texts) // 4):
+            self._squeeze()
+
+    def _squeeze(self) -> None:
+        """Renumber the live rows."""
+        rows = np.flatnonzero(self._column(Column.ALIVE))
+        self._lexicon.keep(rows)
+        self._matrix.keep(rows)
+        self._buffer = self._buffer[:, rows]
+        self._texts = [self._texts[row] for row in rows.tolist()]
+        self._rows_of = {}
+        for row, post in enumerate(self._posts(np.arange(len(rows)))):
+            self._rows_of.setdefault(post, []).append(row)
+        self._dead = 0
+
+    def _column(self, column: Column) -> NDArray[np.int64]:
+        return self._buffer[column, : len(self._texts)]
+
+    def _posts(self, rows: NDArray[np.int64]) -> list[PostKey]:
+        ids = list(self._channels)
+        channels = [ids[code] for code in self._buffer[Column.CHANNEL, rows].tolist()]
+        return list(zip(channels, self._buffer[Column.MESSAGE, rows].tolist(), strict=True))
+
+    def post_counts(self) -> dict[int, int]:
+        """Count posts by channel."""
+        with self._lock:
+            counts: dict[int, int] = {}
+            for channel, _ in self._rows_of:
+                counts[channel] = counts.get(channel, 0) + 1
+            return counts
+
+    def candidates(self, vector: Vectors, lemmas: Sequence[str], *, scope: Scope, n: int) -> Candidates:
+        """Find the best chunks by vector and by words, inside the scope.
+
+        Parameters
+        ----------
+        vector : numpy.ndarray
+            ``(dim,)`` unit vector of the query.
+        lemmas : sequence of str
+            Lemmas of the query.
+        scope : Scope
+        n : int
+            Length of each of the two lists.
+
+        Returns
+        -------
+        Candidates
+            Union of the two lists, with both scores of every chunk.
+        """
+        with self._lock:
+            allowed = self._mask(scope)
+            dense = self._matrix.score(vector)
+            prepared = self._lexicon.prepare(lemmas)
+            lexical = self._lexicon.score(prepared)
+            by_vector = best_rows(dense, n, allowed)
+            by_words = best_rows(lexical, n, allowed, above=0.0)
+            rows = np.union1d(by_vector, by_words)
+            inside = np.flatnonzero(allowed)
+            if len(inside) > SAMPLE:
+                inside = inside[:: len(inside) // SAMPLE]
+            sample = dense[inside]
+            first = allowed & (self._column(Column.ORDINAL) == 0)
+            return Candidates(
+                posts=self._posts(rows),
+                ordinals=self._column(Column.ORDINAL)[rows],
+                dates=self._column(Column.DATE)[rows],
+                fingerprints=self._column(Column.FINGERPRINT)[rows],
+                texts=[self._texts[row] for row in rows.tolist()],
+                dense=dense[rows],
+                lexical=lexical[rows],
+                coverage=self._lexicon.coverage(prepared, rows),
+                idf=np.array([idf for idf, _ in prepared], np.float32),
+                dense_mean=float(sample.mean()) if len(sample) else 0.0,
+                dense_std=float(sample.std()) if len(sample) else 1.0,
+                n_posts=int(first.sum()),
+                newest=int(self._column(Column.DATE)[allowed].max()) if len(inside) else None,
+            )
+
+    def _mask(self, scope: Scope) -> NDArray[np.bool_]:
+        """Rows that live and lie inside the scope."""
+        mask: NDArray[np.bool_] = self._column(Column.ALIVE) != 0
+        if scope.channels is not None:
+            table = np.array([channel in scope.channels for channel in self._channels] or [False])
+            mask &= table[self._column(Column.CHANNEL)]
+        if scope.since is not None:
+            mask &= self._column(Column.DATE) >= microseconds(scope.since)
+        if scope.until is not None:
+            mask &= self._column(Column.DATE) < microseconds(scope.until)
+        if scope.author is not None:
+            wanted = scope.author.casefold()
+            table = np.array([name is not None and wanted in name.casefold() for name in self._authors])
+            mask &= table[self._column(Column.AUTHOR)]
+        if scope.media == "any":
+            mask &= self._column(Column.MEDIA) != 0
+        elif scope.media is not None:
+            mask &= self._column(Column.MEDIA) == self._media.get(scope.media, -1)
+        return mask

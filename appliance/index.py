@@ -1,0 +1,453 @@
+"""The index: LanceDB on disk is the durable truth, a hot tier in RAM answers. The only importer of LanceDB.
+
+It can always be rebuilt from the ledger. A corpus beyond the hot tier's size is searched by LanceDB itself, through
+the same `Index.candidates`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import RLock
+from typing import IO, Any, cast
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+import structlog
+from lancedb.index import FTS, BTree, IvfFlat
+
+from appliance.dense import Vectors
+from appliance.errors import StartupError, StoreError
+from appliance.hot import SAMPLE, HotTier, Scope, microseconds
+from appliance.ranking import Candidates
+from appliance.schema import Chunk, PostKey
+from appliance.text import lemmas as lemmas_of
+from models.ports import EmbedderInfo
+
+__all__ = ["Index", "Scope"]
+
+FORMAT = 1  # of the table and of the text processing behind its lemmas: another number opens an empty table
+HOT_LIMIT = 200_000  # chunks kept in RAM: about 0.4 GB at 384 dimensions
+SETTLE_EVERY = 64  # commits between compactions
+KEYS_AT_ONCE = 500  # post keys in one SQL condition
+
+log = structlog.get_logger()
+
+
+class Index:
+    """Chunks with their vectors and lemmas. Blocking, thread-safe; one process owns the folder.
+
+    Use `Index.open`.
+    """
+
+    def __init__(self, folder: Path, embedder: EmbedderInfo, hot_limit: int, lock: IO[bytes]) -> None:
+        self.folder = folder
+        self.embedder = embedder
+        self._hot_limit = hot_limit
+        self._owner = lock
+        self._writing = RLock()
+        self._commits = 0
+        self._synced: set[str] = set()
+        name = f"chunks-{FORMAT}-{re.sub(r'[^A-Za-z0-9_.-]', '_', embedder.card)}-{embedder.dim}"
+        self._path = folder / f"{name}.lance"
+        with _store_errors():
+            self._set_aside_if_torn()
+            database = lancedb.connect(folder)
+            self._table: Any = database.create_table(name, schema=_schema(embedder.dim), exist_ok=True)
+            self._is_hot = self._table.count_rows() <= hot_limit
+            self._tier = self._load()
+        self._sync()
+
+    @classmethod
+    def open(cls, folder: Path, *, embedder: EmbedderInfo, hot_limit: int = HOT_LIMIT) -> Index:
+        """Open or create the index of an embedder and load the hot tier.
+
+        Parameters
+        ----------
+        folder : Path
+            Made if absent; one embedder's vectors never mix with another's.
+        embedder : EmbedderInfo
+            Whose vectors these are.
+        hot_limit : int, optional
+            Most chunks kept in RAM; a larger corpus is searched by LanceDB.
+
+        Returns
+        -------
+        Index
+
+        Raises
+        ------
+        StartupError
+            Another process has the folder open.
+        StoreError
+            LanceDB cannot read it.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "LOCK").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise StartupError(
+                f"The index in {folder} is in use by another process.",
+                cure="Stop the other PostFinder, or talk to it over HTTP.",
+            ) from None
+        try:
+            return cls(folder, embedder, hot_limit, lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    def close(self) -> None:
+        """Release the folder; harmless twice."""
+        with self._writing:
+            if not self._owner.closed:
+                self._table.close() if hasattr(self._table, "close") else None
+                self._owner.close()
+
+    def replace(self, posts: Sequence[PostKey], chunks: Sequence[Chunk], vectors: Vectors) -> None:
+        """Put chunks in place of all that these posts had; durable on return. Doing it again changes nothing.
+
+        Parameters
+        ----------
+        posts : sequence of (int, int)
+            Posts whose old chunks go, those of `chunks` included; a post without chunks ends with none.
+        chunks : sequence of Chunk
+        vectors : numpy.ndarray
+            ``(len(chunks), dim)`` float32 unit rows.
+
+        Raises
+        ------
+        StoreError
+            LanceDB could not commit; nothing changed in RAM.
+        ValueError
+            Shapes or posts do not match.
+        """
+        if vectors.shape != (len(chunks), self.embedder.dim):
+            raise ValueError(f"expected vectors of shape {(len(chunks), self.embedder.dim)}, got {vectors.shape}")
+        keys = set(posts)
+        if not keys.issuperset((chunk.channel_id, chunk.message_id) for chunk in chunks):
+            raise ValueError("a chunk's post is not among the replaced posts")
+        if not posts:
+            return
+        lemmas = [lemmas_of(chunk.text) for chunk in chunks]
+        rows = _to_arrow(chunks, lemmas, vectors, self.embedder.dim)
+        with self._writing, _store_errors():
+            if self._is_hot and not any(key in self._tier for key in keys):
+                if len(chunks):
+                    self._table.add(rows)
+            else:
+                # One commit takes out what the posts had and puts in what they have.
+                merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+                merge.when_not_matched_by_source_delete(_condition(posts)).execute(rows)
+            self._sync()
+            if self._is_hot:
+                self._tier.replace(posts, chunks, lemmas, vectors)
+            self._after_commit()
+
+    def remove(self, posts: Sequence[PostKey]) -> None:
+        """Drop the chunks of posts; durable on return, unknown posts are passed over.
+
+        Gone from every search at once; gone from the disk after `compact`.
+
+        Parameters
+        ----------
+        posts : sequence of (int, int)
+        """
+        with self._writing, _store_errors():
+            present = [key for key in dict.fromkeys(posts) if not self._is_hot or key in self._tier]
+            for start in range(0, len(present), KEYS_AT_ONCE):
+                self._table.delete(_condition(present[start : start + KEYS_AT_ONCE]))
+            self._sync()
+            self._tier.remove(present)
+            if present:
+                self._after_commit()
+
+    def candidates(self, vector: Vectors, query_lemmas: Sequence[str], *, scope: Scope, n: int = 100) -> Candidates:
+        """Find the best chunks by vector and by words, inside the scope.
+
+        Parameters
+        ----------
+        vector : numpy.ndarray
+            ``(dim,)`` float32 unit vector of the query.
+        query_lemmas : sequence of str
+            `appliance.text.lemmas` of the query.
+        scope : Scope
+            Rights and filters, applied before ranking.
+        n : int, optional
+            Length of each of the two lists.
+
+        Returns
+        -------
+        Candidates
+        """
+        if self._is_hot:
+            return self._tier.candidates(vector, query_lemmas, scope=scope, n=n)
+        with _store_errors():
+            return self._cold_candidates(vector, query_lemmas, scope, n)
+
+    def post_counts(self) -> dict[int, int]:
+        """Count posts that have chunks, by channel id (to reconcile with the ledger).
+
+        Returns
+        -------
+        dict of int to int
+        """
+        if self._is_hot:
+            return self._tier.post_counts()
+        with _store_errors():
+            table = self._table.search().where("ordinal = 0").select(["channel_id"]).to_arrow()
+            return dict(Counter(table["channel_id"].to_pylist()))
+
+    def posts(self) -> set[PostKey]:
+        """List the posts that have chunks.
+
+        Returns
+        -------
+        set of (int, int)
+        """
+        with _store_errors():
+            table = self._table.search().where("ordinal = 0").select(["channel_id", "message_id"]).to_arrow()
+        return set(zip(table["channel_id"].to_pylist(), table["message_id"].to_pylist(), strict=True))
+
+    def __len__(self) -> int:
+        """Count chunks."""
+        return len(self._tier) if self._is_hot else int(self._table.count_rows())
+
+    def compact(self) -> None:
+        """Join small files, drop old versions (what was removed leaves the disk), refresh LanceDB's own indexes."""
+        with self._writing, _store_errors():
+            self._index_columns()
+            self._table.optimize(cleanup_older_than=timedelta(microseconds=1), delete_unverified=True)
+            self._sync()
+            self._commits = 0
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _load(self) -> HotTier:
+        """Fill the hot tier; of a corpus beyond it, a sample that knows what is usual."""
+        tier = HotTier(self.embedder.dim)
+        if self._is_hot:
+            _fill(tier, self._table.to_arrow())
+        else:
+            total = self._table.count_rows()
+            places = np.unique(np.linspace(0, total - 1, SAMPLE).astype(np.int64)).tolist()
+            _fill(tier, self._table.take_offsets(places).to_arrow())
+        return tier
+
+    def _after_commit(self) -> None:
+        """Compact now and then; leave RAM when the corpus has outgrown it."""
+        self._commits += 1
+        if self._is_hot and len(self._tier) > self._hot_limit:
+            log.info("index_outgrew_ram", chunks=len(self._tier), hot_limit=self._hot_limit)
+            self.compact()
+            self._is_hot = False
+            self._tier = self._load()
+        elif self._commits >= SETTLE_EVERY:
+            self.compact()
+
+    def _index_columns(self) -> None:
+        """Make the indexes that LanceDB needs to search by itself, once the corpus is large."""
+        rows = self._table.count_rows()
+        if rows <= self._hot_limit or rows < 256:
+            return
+        present = {column for index in self._table.list_indices() for column in index.columns}
+        if "lemmas" not in present:
+            words = FTS(
+                language="Russian",
+                base_tokenizer="whitespace",
+                stem=False,
+                remove_stop_words=False,
+                ascii_folding=False,
+            )
+            self._table.create_index("lemmas", config=words)
+        if "channel_id" not in present:
+            self._table.create_index("channel_id", config=BTree())
+        if "vector" not in present:
+            self._table.create_index("vector", config=IvfFlat(distance_type="cosine"))
+
+    def _cold_candidates(self, vector: Vectors, query_lemmas: Sequence[str], scope: Scope, n: int) -> Candidates:
+        """Ask LanceDB for both lists, then for the missing scores of their union."""
+        condition = _where(scope)
+        near = self._table.search(vector, vector_column_name="vector").distance_type("cosine").nprobes(32)
+        by_vector = near.where(condition, prefilter=True).limit(n).to_arrow()
+        terms = " ".join(dict.fromkeys(query_lemmas))
+
+        def by_words(where: str) -> pa.Table:
+            query = self._table.search(terms, query_type="fts", fts_columns="lemmas")
+            return query.where(where, prefilter=True).limit(n).to_arrow()
+
+        found = by_words(condition) if terms else by_vector.slice(0, 0)
+        lexical = dict(zip(found["id"].to_pylist(), found["_score"].to_pylist(), strict=True)) if terms else {}
+        unscored = [key for key in by_vector["id"].to_pylist() if key not in lexical]
+        if terms and unscored:
+            extra = by_words(f"id IN ({', '.join(map(_quoted, unscored))})")
+            lexical.update(zip(extra["id"].to_pylist(), extra["_score"].to_pylist(), strict=True))
+        columns = _schema(self.embedder.dim).names
+        union = pa.concat_tables([by_vector.select(columns), found.select(columns)]) if terms else by_vector
+        _, first_places = np.unique(np.array(union["id"].to_pylist(), dtype=object).astype(str), return_index=True)
+        union = union.take(pa.array(first_places))
+        unit = HotTier(self.embedder.dim)
+        _fill(unit, union)
+        usual = self._tier.candidates(vector, query_lemmas, scope=Scope(), n=1)
+        here = unit.candidates(vector, query_lemmas, scope=Scope(), n=union.num_rows)
+        ids = [f"{c}/{m}/{o}" for (c, m), o in zip(here.posts, here.ordinals.tolist(), strict=True)]
+        texts = [set(lemmas_of(text)) for text in here.texts]
+        terms_in_order = list(dict.fromkeys(query_lemmas))
+        total = float(usual.idf.sum()) or 1.0
+        coverage = [
+            sum(float(idf) for term, idf in zip(terms_in_order, usual.idf, strict=True) if term in text) / total
+            for text in texts
+        ]
+        posts_in_scope = f"({condition}) AND ordinal = 0"
+        return Candidates(
+            posts=here.posts,
+            ordinals=here.ordinals,
+            dates=here.dates,
+            fingerprints=here.fingerprints,
+            texts=here.texts,
+            dense=here.dense,
+            lexical=np.array([lexical.get(key, 0.0) for key in ids], np.float32),
+            coverage=np.array(coverage, np.float32),
+            idf=usual.idf,
+            dense_mean=usual.dense_mean,
+            dense_std=usual.dense_std,
+            n_posts=int(self._table.count_rows(posts_in_scope)),
+            newest=int(here.dates.max()) if len(here.dates) else None,
+        )
+
+    def _sync(self) -> None:
+        """Force new files and their folders to disk: LanceDB does not, and a lost manifest reads as an empty table."""
+        folders = set()
+        for path, _, names in os.walk(self._path):
+            for name in names:
+                file = os.path.join(path, name)
+                if file not in self._synced:
+                    _fsync(file)
+                    self._synced.add(file)
+                    folders.add(path)
+        for folder in folders:
+            _fsync(folder)
+        if folders:
+            _fsync(str(self._path))
+            _fsync(str(self.folder))
+
+    def _set_aside_if_torn(self) -> None:
+        """Move a table with a blank manifest away (a power cut's shape): it would open with no rows and no error."""
+        manifests = list((self._path / "_versions").glob("*.manifest"))
+        if any(not file.read_bytes().strip(b"\0") for file in manifests):
+            aside = self._path.with_name(f"{self._path.stem}.torn-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            self._path.rename(aside)
+            log.error("index_torn", moved_to=aside.name, cure="the index is rebuilt from the ledger")
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Name LanceDB's failures as ours."""
+    try:
+        yield
+    except (OSError, RuntimeError, pa.ArrowException) as error:
+        raise StoreError(
+            f"The index could not do its work: {type(error).__name__}: {str(error)[:200]}",
+            cure="Check disk space and rights; if it persists, delete the index folder: it is rebuilt from the ledger.",
+        ) from error
+
+
+def _fsync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _schema(dim: int) -> pa.Schema:
+    return pa.schema(
+        [
+            # Without the primary key two writers could each insert the same row.
+            pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}),
+            pa.field("channel_id", pa.int64(), nullable=False),
+            pa.field("message_id", pa.int64(), nullable=False),
+            pa.field("ordinal", pa.int32(), nullable=False),
+            pa.field("date_us", pa.int64(), nullable=False),
+            pa.field("author", pa.string()),
+            pa.field("media", pa.string()),
+            pa.field("fingerprint", pa.int64(), nullable=False),
+            pa.field("text", pa.string(), nullable=False),
+            pa.field("lemmas", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+        ]
+    )
+
+
+def _to_arrow(chunks: Sequence[Chunk], lemmas: Sequence[Sequence[str]], vectors: Vectors, dim: int) -> pa.Table:
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    columns = {
+        "id": [f"{c.channel_id}/{c.message_id}/{c.ordinal}" for c in chunks],
+        "channel_id": [c.channel_id for c in chunks],
+        "message_id": [c.message_id for c in chunks],
+        "ordinal": [c.ordinal for c in chunks],
+        "date_us": [microseconds(c.date) for c in chunks],
+        "author": [c.author for c in chunks],
+        "media": [c.media for c in chunks],
+        "fingerprint": [c.fingerprint for c in chunks],
+        "text": [c.text for c in chunks],
+        "lemmas": [" ".join(row) for row in lemmas],
+        "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
+    }
+    return pa.table(columns, schema=_schema(dim))
+
+
+def _fill(tier: HotTier, table: pa.Table) -> None:
+    """Add the rows of a table to a tier."""
+    table = table.combine_chunks()
+    if not table.num_rows:
+        return
+    names = ("channel_id", "message_id", "ordinal", "text", "date_us", "author", "media", "fingerprint")
+    columns = [table[name].to_pylist() for name in names]
+    chunks = [
+        Chunk(channel, message, ordinal, text, datetime.fromtimestamp(date_us / 1e6, UTC), author, media, fingerprint)
+        for channel, message, ordinal, text, date_us, author, media, fingerprint in zip(*columns, strict=True)
+    ]
+    vectors = table["vector"].chunk(0).flatten().to_numpy().reshape(table.num_rows, -1)
+    tier.add(chunks, [row.split(" ") if row else [] for row in table["lemmas"].to_pylist()], cast("Vectors", vectors))
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _condition(posts: Sequence[PostKey]) -> str:
+    """Write the SQL condition of the rows of these posts."""
+    by_channel: dict[int, list[int]] = {}
+    for channel, message in posts:
+        by_channel.setdefault(channel, []).append(message)
+    return " OR ".join(
+        f"(channel_id = {channel} AND message_id IN ({', '.join(map(str, messages))}))"
+        for channel, messages in by_channel.items()
+    )
+
+
+def _where(scope: Scope) -> str:
+    """Write the SQL condition of a scope."""
+    parts = ["true"]
+    if scope.channels is not None:
+        parts.append(f"channel_id IN ({', '.join(map(str, sorted(scope.channels)))})" if scope.channels else "false")
+    if scope.since is not None:
+        parts.append(f"date_us >= {microseconds(scope.since)}")
+    if scope.until is not None:
+        parts.append(f"date_us < {microseconds(scope.until)}")
+    if scope.author is not None:
+        parts.append(f"contains(lower(author), {_quoted(scope.author.casefold())})")
+    if scope.media == "any":
+        parts.append("media IS NOT NULL")
+    elif scope.media is not None:
+        parts.append(f"media = {_quoted(scope.media)}")
+    return " AND ".join(parts)

@@ -1,0 +1,287 @@
+"""From candidates to posts: fusion, folding of reposts, probability of relevance. Pure, reads its coefficients once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.schema import PostKey
+from appliance.text import distance, words
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+NEAR_BITS = 10  # fingerprints at most this far apart are compared word by word
+NEAR_WORDS = 0.8  # share of common words (Jaccard) that makes a copy
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Chunks found by vector or by words, with both scores of each; rows run in parallel.
+
+    Attributes
+    ----------
+    posts : list of (int, int)
+        ``(m,)`` keys of the chunks' posts.
+    ordinals, dates, fingerprints : numpy.ndarray
+        ``(m,)`` int64; dates in microseconds since 1970.
+    texts : list of str
+        ``(m,)`` chunk texts.
+    dense : numpy.ndarray
+        ``(m,)`` float32 cosines with the query.
+    lexical : numpy.ndarray
+        ``(m,)`` float32 BM25 scores; 0 where no word is shared.
+    coverage : numpy.ndarray
+        ``(m,)`` float32 in [0, 1]: share of the query's idf whose lemmas stand in the chunk.
+    idf : numpy.ndarray
+        Idf of each different lemma of the query.
+    dense_mean, dense_std : float
+        Mean and spread of the cosines in the scope (of a sample where it is large).
+    n_posts : int
+        Posts in the scope.
+    newest : int or None
+        Date of the newest post in the scope, microseconds since 1970.
+    """
+
+    posts: list[PostKey]
+    ordinals: Integers
+    dates: Integers
+    fingerprints: Integers
+    texts: list[str]
+    dense: Floats
+    lexical: Floats
+    coverage: Floats
+    idf: Floats
+    dense_mean: float
+    dense_std: float
+    n_posts: int
+    newest: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A post in order of its fused score.
+
+    Attributes
+    ----------
+    copies : tuple of (int, int)
+        Keys of folded reposts, oldest first.
+    """
+
+    post: PostKey
+    score: float
+    relevance: float
+    dense: float
+    lexical: float
+    coverage: float
+    chunk_text: str
+    copies: tuple[PostKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Coefficients fitted for one embedder (`benchmarks.retrieval.calibrate` writes them).
+
+    Attributes
+    ----------
+    card : str
+        The embedder's card.
+    lexical_weight : float
+        Weight of the words' z-scores beside the vectors'.
+    intercept, coefficients : float, tuple of float
+        Logistic regression over `evidence`.
+    """
+
+    card: str
+    lexical_weight: float
+    intercept: float
+    coefficients: tuple[float, ...]
+
+
+@lru_cache(maxsize=8)
+def calibration_of(card: str) -> Calibration:
+    """Read the coefficients of an embedder; of one never calibrated, those of the default embedder.
+
+    Parameters
+    ----------
+    card : str
+        Name of the embedder's card.
+
+    Returns
+    -------
+    Calibration
+    """
+    stored = json.loads(files("appliance").joinpath("calibration.json").read_text("utf-8"))
+    row = stored["cards"].get(card) or stored["cards"][stored["default"]]
+    return Calibration(
+        card=card,
+        lexical_weight=row["lexical_weight"],
+        intercept=row["intercept"],
+        coefficients=tuple(row["coefficients"]),
+    )
+
+
+def fuse(candidates: Candidates, calibration: Calibration) -> Floats:
+    """Join the two scores of each candidate: z-scores over the candidates, words weighted low.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    calibration : Calibration
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m,)`` float32; only the order means something.
+    """
+    fused: Floats = _z(candidates.dense) + np.float32(calibration.lexical_weight) * _z(candidates.lexical)
+    return fused
+
+
+def _z(scores: Floats) -> Floats:
+    if not len(scores):
+        return scores
+    standard: Floats = ((scores - scores.mean()) / max(float(scores.std()), 1e-6)).astype(np.float32)
+    return standard
+
+
+EVIDENCE = ("dense", "margin", "coverage", "lexical")
+
+
+def evidence(candidates: Candidates) -> Floats:
+    """Features that tell whether a chunk answers the query, each about 0 to 1.
+
+    Parameters
+    ----------
+    candidates : Candidates
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m, len(EVIDENCE))`` float32: cosine; its distance from the mean of the scope in spreads (over 10); share of
+        the query's idf in the chunk; BM25 over the most that the query could get.
+    """
+    spread = max(candidates.dense_std, 1e-6)
+    most = max(float(candidates.idf.sum()), 1e-6) * 2.2
+    columns = (
+        candidates.dense,
+        (candidates.dense - candidates.dense_mean) / (10 * spread),
+        candidates.coverage,
+        candidates.lexical / most,
+    )
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def relevance(candidates: Candidates, calibration: Calibration) -> Floats:
+    """Probability that each candidate answers the query.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    calibration : Calibration
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(m,)`` float32 in [0, 1].
+    """
+    logits = evidence(candidates) @ np.array(calibration.coefficients, np.float32) + np.float32(calibration.intercept)
+    chances: Floats = 1 / (1 + np.exp(-logits))
+    return chances.astype(np.float32)
+
+
+def rank(candidates: Candidates, calibration: Calibration, *, limit: int) -> list[Ranked]:
+    """Order posts: the best chunk stands for its post, copies of one text are folded into the oldest.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    calibration : Calibration
+    limit : int
+        Posts wanted.
+
+    Returns
+    -------
+    list of Ranked
+        At most `limit`, best first.
+    """
+    scores = fuse(candidates, calibration)
+    chances = relevance(candidates, calibration)
+    seen: set[PostKey] = set()
+    groups: list[list[int]] = []  # candidate numbers: the best of the group first
+    for row in np.argsort(-scores, kind="stable").tolist():
+        post = candidates.posts[row]
+        if post in seen:
+            continue
+        seen.add(post)
+        for group in groups:
+            if is_copy(candidates, group[0], row):
+                group.append(row)
+                break
+        else:
+            if len(groups) < limit:
+                groups.append([row])
+    return [_ranked(candidates, group, scores, chances) for group in groups]
+
+
+def _ranked(candidates: Candidates, group: Sequence[int], scores: Floats, chances: Floats) -> Ranked:
+    """Oldest post of a group of copies, with the scores of the best of them."""
+    by_age = sorted(group, key=lambda row: (candidates.dates[row], candidates.posts[row]))
+    best, oldest = group[0], by_age[0]
+    return Ranked(
+        post=candidates.posts[oldest],
+        score=float(scores[best]),
+        relevance=float(chances[best]),
+        dense=float(candidates.dense[best]),
+        lexical=float(candidates.lexical[best]),
+        coverage=float(candidates.coverage[best]),
+        chunk_text=candidates.texts[oldest],
+        copies=tuple(candidates.posts[row] for row in by_age[1:]),
+    )
+
+
+def is_copy(candidates: Candidates, a: int, b: int) -> bool:
+    """Tell whether two candidates are the same piece of reposted text.
+
+    Equal fingerprints are; near ones are where the chunks share most words and all numbers (a digest of another week or
+    the notes of another version are not copies).
+
+    Parameters
+    ----------
+    candidates : Candidates
+    a, b : int
+        Places of the two.
+
+    Returns
+    -------
+    bool
+    """
+    marks = candidates.fingerprints
+    if marks[a] == marks[b]:
+        return bool(marks[a] != 0)
+    if not marks[a] or not marks[b] or distance(int(marks[a]), int(marks[b])) > NEAR_BITS:
+        return False
+    first, second = set(words(candidates.texts[a])), set(words(candidates.texts[b]))
+    same_numbers = {w for w in first if w[0].isdigit()} == {w for w in second if w[0].isdigit()}
+    return same_numbers and len(first & second) >= NEAR_WORDS * len(first | second)
+
+
+def any_relevance(ranked: Sequence[Ranked]) -> float:
+    """Probability that anything found answers the query: that of the likeliest post.
+
+    Parameters
+    ----------
+    ranked : sequence of Ranked
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 for nothing found.
+    """
+    return max((post.relevance for post in ranked), default=0.0) if ranked else 0.0
