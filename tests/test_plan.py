@@ -1,0 +1,188 @@
+"""The memory plan against cases computed by hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.cards import AnswererCard, EmbedderCard, RerankerCard, all_cards
+from models.errors import DoesNotFit, ModelError
+from models.plan import GIB, Plan, find_gpus, kv_bytes_per_token, plan, plans, read_gpus, weight_bytes
+
+CARDS = all_cards()
+ANSWERERS = [c for c in CARDS.values() if isinstance(c, AnswererCard)]
+BGE = CARDS["bge-m3"]
+RERANKER = CARDS["bge-reranker-v2-m3"]
+assert isinstance(BGE, EmbedderCard)
+assert isinstance(RERANKER, RerankerCard)
+
+
+def answerer(name: str) -> AnswererCard:
+    card = CARDS[name]
+    assert isinstance(card, AnswererCard)
+    return card
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [
+        # 10⁹ bytes: (parameters − token tables) × bytes + tables × 2
+        ("qwen3-4b-fp8", 4.41),  # 3.633 × 1 + 0.389 × 2
+        ("t-lite-it-2.1-4bit", 6.07),  # 6.945 × 0.516 + 1.245 × 2
+        ("t-lite-it-2.1-fp8", 9.43),  # 6.945 × 1 + 1.245 × 2
+        ("t-pro-it-2.1-4bit", 19.3),  # 31.204 × 0.5195 + 1.556 × 2
+        ("t-pro-it-2.1-fp8", 34.3),  # 31.204 × 1 + 1.556 × 2
+        ("t-pro-it-2.1-bf16", 65.5),  # 32.76 × 2
+        ("gigachat3.1-10b-a1.8b-fp8", 10.6),  # 9.806 × 1 + 0.394 × 2
+        ("bge-m3", 1.14),  # half of its published 2.27 GB in 32 bits
+        ("multilingual-e5-large", 1.12),  # half of its published 2.24 GB in 32 bits
+    ],
+)
+def test_weights_are_what_the_hand_counts(name: str, gigabytes: float) -> None:
+    assert weight_bytes(CARDS[name]) / 1e9 == pytest.approx(gigabytes, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [("t-lite-it-2.1-4bit", 8.7), ("t-pro-it-2.1-4bit", 35.0)],  # q8_0 files on the publisher's ollama pages
+)
+def test_parameters_agree_with_published_8_bit_files(name: str, gigabytes: float) -> None:
+    assert CARDS[name].parameters * 8.5 / 8 / 1e9 == pytest.approx(gigabytes, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_"),
+    [
+        ("qwen3-4b-fp8", 73_728),  # 2 × 36 × 8 × 128 × 1
+        ("t-lite-it-2.1-fp8", 73_728),  # 2 × 36 × 8 × 128 × 1
+        ("t-pro-it-2.1-fp8", 131_072),  # 2 × 64 × 8 × 128 × 1
+        ("t-pro-it-2.1-bf16", 262_144),  # 2 × 64 × 8 × 128 × 2
+        ("gigachat3.1-10b-a1.8b-fp8", 29_952),  # 26 × 576 × 2
+    ],
+)
+def test_a_token_of_the_cache(name: str, bytes_: int) -> None:
+    assert kv_bytes_per_token(answerer(name)) == bytes_
+
+
+# Twelve cases by hand, in GiB. usable = 0.975 × nominal. Steps of 2,048 tokens under 40 GiB, else 8,192.
+#   working memory: T-lite 2048 × (3·12288 + 6·4096) × 2 = 0.234, + answers × 151,936 × 8 B (0.0011 each)
+#                   T-pro  2048 × (3·25600 + 6·5120) × 2 = 0.410; at 8,192: 1.641
+#                   Qwen3-4B 2048 × (3·9728 + 6·2560) × 2 = 0.170; GigaChat 2048 × (3·6400 + 6·1536) × 2 = 0.108
+#   vLLM's runtime 0.8. BGE-M3 on the card: 1.058 + 16384 × (3·4096 + 6·1024) × 2 B = 0.5625 + 0.5 = 2.12.
+#   one answer of 8,192 tokens: T-lite, Qwen3-4B 0.5625; T-pro fp8/4-bit 1.0; bf16 2.0; GigaChat 0.2285
+BY_HAND = [
+    # card, vram, beside it, context, asked → KV GiB left, answers at once, embedder's place
+    ("qwen3-4b-fp8", 8, "none", 8192, 2, 7.8 - 4.108 - 0.172 - 0.8, 4, "none"),
+    ("qwen3-4b-fp8", 12, "bge", 8192, 4, 11.7 - 4.108 - 0.174 - 0.8 - 2.12, 7, "gpu"),
+    ("t-lite-it-2.1-4bit", 8, "bge", 4096, 2, 7.8 - 5.655 - 0.236 - 0.8, 3, "cpu"),
+    ("t-lite-it-2.1-fp8", 12, "bge", 8192, 2, 11.7 - 8.787 - 0.236 - 0.8, 3, "cpu"),
+    ("t-lite-it-2.1-fp8", 16, "bge", 8192, 4, 15.6 - 8.787 - 0.238 - 0.8 - 2.12, 6, "gpu"),
+    ("t-lite-it-2.1-fp8", 16, "none", 32768, 2, 15.6 - 8.787 - 0.236 - 0.8, 2, "none"),
+    ("t-lite-it-2.1-fp8", 24, "both", 8192, 4, 23.4 - 8.787 - 0.238 - 0.8 - 4.24, 16, "gpu"),
+    ("gigachat3.1-10b-a1.8b-fp8", 16, "bge", 8192, 4, 15.6 - 9.866 - 0.112 - 0.8 - 2.12, 11, "gpu"),
+    ("t-pro-it-2.1-4bit", 24, "bge", 8192, 4, 23.4 - 17.996 - 0.415 - 0.8, 4, "cpu"),
+    ("t-pro-it-2.1-fp8", 48, "both", 8192, 4, 46.8 - 31.96 - 1.645 - 0.8 - 4.24, 8, "gpu"),
+    ("t-pro-it-2.1-bf16", 80, "bge", 8192, 4, 78.0 - 61.02 - 1.645 - 0.8 - 2.12, 6, "gpu"),
+    ("t-pro-it-2.1-fp8", 80, "none", 8192, 32, 78.0 - 31.96 - 1.677 - 0.8, 43, "none"),
+]
+
+
+@pytest.mark.parametrize(("name", "vram", "beside", "context", "asked", "kv_gib", "at_once", "place"), BY_HAND)
+def test_plan_agrees_with_the_count_by_hand(
+    name: str, vram: float, beside: str, context: int, asked: int, kv_gib: float, at_once: int, place: str
+) -> None:
+    got = plan(
+        answerer(name),
+        vram_gib=vram,
+        embedder=None if beside == "none" else BGE,
+        reranker=RERANKER if beside == "both" else None,
+        answers_at_once=asked,
+        context=context,
+    )
+    used = sum(s.bytes for s in got.shares) / GIB
+    assert got.kv_bytes / GIB == pytest.approx(kv_gib, rel=0.1)
+    assert used == pytest.approx(0.975 * vram - kv_gib, rel=0.02)
+    assert got.answers_at_once == at_once
+    assert got.embedder == place
+
+
+@pytest.mark.parametrize("card", ANSWERERS, ids=lambda c: c.name)
+def test_the_published_minimum_fits_and_a_size_smaller_does_not(card: AnswererCard) -> None:
+    asked = {"answers_at_once": 2, "context": 4096, "embedder": BGE, "embedder_on": "cpu"}
+    assert plan(card, vram_gib=card.min_vram_gb, **asked).answers_at_once >= 2  # type: ignore[arg-type]
+    smaller = [size for size in (4, 6, 8, 12, 16, 24, 32, 48, 64, 80) if size < card.min_vram_gb][-1]
+    with pytest.raises(DoesNotFit):
+        plan(card, vram_gib=smaller, **asked)  # type: ignore[arg-type]
+
+
+def test_refusal_names_every_share_and_the_cure() -> None:
+    with pytest.raises(DoesNotFit) as refused:
+        plan(answerer("t-pro-it-2.1-4bit"), vram_gib=24, embedder=BGE, embedder_on="gpu", answers_at_once=8)
+    said = str(refused.value)
+    assert "weights of bge-m3" in said
+    assert "KV cache 8.0 GiB asked" in said
+    assert "Ask for" in said
+
+
+@pytest.mark.parametrize(
+    ("vram", "asked", "context", "cure"),
+    [(24, 16, 8192, "Ask for 4 answers"), (24, 4, 32768, "Ask for 1 answers"), (8, 1, 2048, "smaller model")],
+)
+def test_the_cure_of_a_refusal_is_true(vram: float, asked: int, context: int, cure: str) -> None:
+    with pytest.raises(DoesNotFit, match=cure):
+        plan(answerer("t-pro-it-2.1-4bit"), vram_gib=vram, answers_at_once=asked, context=context)
+
+
+def test_a_context_longer_than_the_model_reads_is_refused() -> None:
+    with pytest.raises(DoesNotFit, match="32768"):
+        plan(answerer("t-lite-it-2.1-fp8"), vram_gib=80, context=65536)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"vram_gib": 0}, {"vram_gib": 8, "answers_at_once": 0}, {"vram_gib": 8, "context": 9}]
+)
+def test_a_senseless_request_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ModelError, match="at least one answer"):
+        plan(answerer("qwen3-4b-fp8"), **wrong)  # type: ignore[arg-type]
+
+
+@given(
+    card=st.sampled_from(ANSWERERS),
+    vram=st.floats(4, 200),
+    asked=st.integers(1, 40),
+    context=st.integers(256, 32768),
+    embedder=st.sampled_from([None, BGE]),
+)
+def test_a_plan_never_takes_more_than_the_card_has_and_gives_what_was_asked(
+    card: AnswererCard, vram: float, asked: int, context: int, embedder: EmbedderCard | None
+) -> None:
+    try:
+        got: Plan = plan(card, vram_gib=vram, answers_at_once=asked, context=context, embedder=embedder)
+    except DoesNotFit:
+        return
+    total = sum(s.bytes for s in got.shares) + got.kv_bytes
+    assert total <= vram * GIB * 0.975
+    assert got.answers_at_once >= asked
+    assert got.answers_at_once * context * got.kv_bytes_per_token <= got.kv_bytes
+    flags = dict(zip(got.vllm_args[:10:2], got.vllm_args[1:10:2], strict=True))
+    assert int(flags["--kv-cache-memory-bytes"]) == got.kv_bytes
+    assert 0 < float(flags["--gpu-memory-utilization"]) < 1
+    assert plan(card, vram_gib=vram + 8, answers_at_once=asked, context=context).answers_at_once >= asked
+
+
+def test_all_answerers_are_planned_and_the_largest_comes_first() -> None:
+    fits, refused = plans(ANSWERERS, vram_gib=24, embedder=BGE)
+    assert fits[0].answerer.name == "t-pro-it-2.1-4bit"
+    assert len(fits) + len(refused) == len(ANSWERERS)
+    assert any("t-pro-it-2.1-bf16" in str(r) for r in refused)
+
+
+def test_the_drivers_listing_is_read_and_nonsense_left_out() -> None:
+    gpus = read_gpus("NVIDIA GeForce RTX 4090, 24564, 24100\nNVIDIA H200, 143771, 143000\n[N/A], [N/A], 1\n\n")
+    assert [(g.name, round(g.total_gib)) for g in gpus] == [("NVIDIA GeForce RTX 4090", 24), ("NVIDIA H200", 140)]
+
+
+def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert find_gpus() == ()
