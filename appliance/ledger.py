@@ -1,44 +1,40 @@
 """The ledger: people, channels, posts, questions, feedback, settings and events, in DuckDB through SQLAlchemy Core.
 
-Blocking and thread-safe. One process owns the file, one thread inside writes (waiting writes share a transaction, so a
-busy appliance pays one disk sync for many rows), any thread reads. A method that writes returns after the commit: what
-it acknowledged survives a kill and a power cut.
+Blocking and thread-safe; one process owns it. A method that writes returns after the commit: what it acknowledged
+survives a kill and a power cut.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
-import queue
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-import orjson
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
 from sqlalchemy.dialects.postgresql import insert
 
-from appliance.errors import StartupError, StoreError
+from appliance import figures
+from appliance.database import Database
+from appliance.hot_posts import HotPosts
+from appliance.rows import (
+    POST_COLUMNS,
+    QUESTION_COLUMNS,
+    content_hash,
+    post_of,
+    post_values,
+    question_of,
+    question_values,
+    storable,
+    storable_post,
+)
 from appliance.schema import Asker, Channel, ChannelStatus, Language, Post, PostKey, QuestionRow, Vote
 from appliance.tables import channel, event, feedback, membership, post, question, setting, unindexed, user
-
-Result = TypeVar("Result")
 
 ANONYMOUS = 0  # rater of an unregistered web visitor
 HOT_CHARS = 24_000_000  # post text kept in memory, in characters (about 2 bytes each for Russian)
 HOT_POSTS = 20_000  # newest posts loaded into memory at open
-WRITES_TOGETHER = 256  # waiting writes that may share one transaction
-BULK_ROWS = 64  # from this many rows an insert goes through Arrow
-MEMORY_LIMIT = "512MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +46,13 @@ class PostChanges:
     same: list[PostKey]  # nothing to index: unchanged, older than what is stored, or only its reactions moved
 
 
-def content_hash(post: Post) -> str:
-    """Digest of everything in a post but its edit time and reactions (32 hexadecimal digits).
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """A batch against what is stored."""
 
-    Parameters
-    ----------
-    post : Post
-
-    Returns
-    -------
-    str
-        BLAKE2b-128. With ``edited_at`` it is the version of the post.
-    """
-    fields = (
-        post.date.astimezone(UTC).isoformat(),
-        post.text,
-        post.author,
-        post.author_id,
-        post.topic_id,
-        post.reply_to_id,
-        post.forwarded_from,
-        post.media,
-        post.album_ids,
-        post.links,
-    )
-    return hashlib.blake2b(orjson.dumps(fields), digest_size=16).hexdigest()
+    changes: PostChanges
+    fresh: list[Post]  # new
+    stale: list[Post]  # stored in another version: edited, or only other reactions
 
 
 class Ledger:
@@ -88,24 +66,22 @@ class Ledger:
         What opening had to repair, for the operator; empty after an orderly stop.
     """
 
-    def __init__(self, path: Path, engine: sa.Engine, lock: int, notes: Sequence[str]) -> None:
-        self.path = path
-        self.notes = tuple(notes)
-        self._engine = engine
-        self._lock = lock
-        self._hot = _HotPosts(HOT_CHARS)
+    def __init__(self, database: Database) -> None:
+        self.path = database.path
+        self.notes = database.notes
+        self._database = database
+        self._read = database.read
+        self._write = database.write
+        self._hot = HotPosts(HOT_CHARS)
         self._channels: list[ChannelStatus] | None = None
-        self._generation = 0  # grows with every committed transaction
-        self._watchers: list[Callable[[QuestionRow], None]] = []
-        self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()
-        self._closed = False
-        self._writer = threading.Thread(target=self._write_forever, name="ledger-writer", daemon=True)
-        self._writer.start()
+        self._channel_changes = 0
+        mark = self._hot.mark()
+        newest = self._read(sa.select(*POST_COLUMNS).order_by(post.c.posted_at.desc()).limit(HOT_POSTS))
+        self._hot.keep([post_of(row) for row in reversed(newest)], mark)
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
-        """Open the ledger, creating, migrating and healing it as needed.
+        """Open the ledger, creating, migrating and mending it as needed.
 
         Parameters
         ----------
@@ -122,34 +98,11 @@ class Ledger:
         StartupError
             When another process owns the ledger, or the file cannot be read.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _own(path)
-        try:
-            notes: list[str] = []
-            engine = _connect(path)
-            with engine.begin() as connection:
-                _migrate(connection)
-            ledger = cls(path, engine, lock, notes)
-        except BaseException:
-            os.close(lock)
-            raise
-        ledger._warm()
-        return ledger
+        return cls(Database.open(Path(path)))
 
     def close(self) -> None:
         """Finish waiting writes, fold the log into the file, release it. Closing twice is harmless."""
-        with self._closing:
-            if self._closed:
-                return
-            self._closed = True
-            self._waiting.put(None)
-        self._writer.join()
-        if self._engine.dialect.name == "duckdb":
-            with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                connection.exec_driver_sql("CHECKPOINT")
-        self._engine.dispose()
-        os.close(self._lock)
+        self._database.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -170,7 +123,7 @@ class Ledger:
         """
         row = insert(channel).values(
             channel_id=new.id,
-            title=_storable(new.title),
+            title=storable(new.title),
             username=new.username,
             kind=new.kind,
             is_open=new.is_open,
@@ -212,9 +165,9 @@ class Ledger:
         """
         statuses = self._channels
         if statuses is None:
-            generation = self._generation
+            mark = self._channel_changes
             statuses = self._count_channels()
-            if generation == self._generation:
+            if mark == self._channel_changes:
                 self._channels = statuses
         if asker is None or asker.sees_everything:
             return list(statuses)
@@ -233,7 +186,8 @@ class Ledger:
         """
         return frozenset(status.channel.id for status in self.channels(asker))
 
-    def _forget_channels(self, _: object) -> None:
+    def _forget_channels(self, _: object = None) -> None:
+        self._channel_changes += 1
         self._channels = None
 
     def _count_channels(self) -> list[ChannelStatus]:
@@ -268,7 +222,7 @@ class Ledger:
         -------
         PostChanges
         """
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return _sort_posts(connection, _newest(posts)).changes
 
     def save_posts(self, posts: Sequence[Post]) -> PostChanges:
@@ -288,21 +242,22 @@ class Ledger:
         latest = _newest(posts)
 
         def save(connection: sa.Connection) -> _Sorted:
-            sorted_ = _sort_posts(connection, latest)
-            if sorted_.insert:
-                connection.execute(sa.insert(post), [_post_values(item) for item in sorted_.insert])
-            if sorted_.update:
-                _update_posts(connection, sorted_.update)
-            changed = sorted_.changes.new + sorted_.changes.edited
-            if changed:
-                rows = [{"channel_id": channel_id, "message_id": message_id} for channel_id, message_id in changed]
+            found = _sort_posts(connection, latest)
+            stale = [item.key for item in found.stale]
+            for page in _pages(stale):
+                connection.execute(sa.delete(post).where(_has_key(post, page)))
+            if found.fresh or found.stale:
+                connection.execute(sa.insert(post), [post_values(item) for item in found.fresh + found.stale])
+            to_index = found.changes.new + found.changes.edited
+            if to_index:
+                rows = [{"channel_id": channel_id, "message_id": message_id} for channel_id, message_id in to_index]
                 connection.execute(sa.insert(unindexed), rows)
-            return sorted_
+            return found
 
-        def remember(sorted_: _Sorted) -> None:
-            self._hot.replace(sorted_.insert + sorted_.update)
-            if sorted_.changes.new or sorted_.changes.edited:
-                self._channels = None
+        def remember(found: _Sorted) -> None:
+            self._hot.replace(found.fresh + found.stale)
+            if found.changes.new or found.changes.edited:
+                self._forget_channels()
 
         return self._write(save, after=remember).changes
 
@@ -324,9 +279,8 @@ class Ledger:
         if not cold:
             return found
         mark = self._hot.mark()
-        for page in _pages(cold, 500):
-            rows = self._read(sa.select(*_POST_COLUMNS).where(_has_key(post, page)))
-            fetched = [_post_of(row) for row in rows]
+        for page in _pages(cold):
+            fetched = [post_of(row) for row in self._read(sa.select(*POST_COLUMNS).where(_has_key(post, page)))]
             self._hot.keep(fetched, mark)
             found.update((item.key, item) for item in fetched)
         return {key: found[key] for key in wanted if key in found}
@@ -380,7 +334,7 @@ class Ledger:
         """
 
         def mark(connection: sa.Connection) -> None:
-            for page in _pages(keys, 2000):
+            for page in _pages(keys):
                 connection.execute(sa.delete(unindexed).where(_has_key(unindexed, page)))
 
         self._write(mark)
@@ -400,22 +354,16 @@ class Ledger:
 
         def remove(connection: sa.Connection) -> int:
             removed = 0
-            for page in _pages(keys, 2000):
+            for page in _pages(keys):
                 removed += connection.execute(sa.delete(post).where(_has_key(post, page))).rowcount
                 connection.execute(sa.delete(unindexed).where(_has_key(unindexed, page)))
             return removed
 
         def forget(_: int) -> None:
             self._hot.remove(keys)
-            self._channels = None
+            self._forget_channels()
 
         return self._write(remove, after=forget)
-
-    def _warm(self) -> None:
-        """Load the newest posts into memory, so that the first questions find them there."""
-        mark = self._hot.mark()
-        statement = sa.select(*_POST_COLUMNS).order_by(post.c.posted_at.desc()).limit(HOT_POSTS)
-        self._hot.keep([_post_of(row) for row in self._read(statement)], mark)
 
     # People
 
@@ -449,8 +397,8 @@ class Ledger:
         now = _now()
         seen = {
             "username": username,
-            "first_name": _storable(first_name),
-            "last_name": None if last_name is None else _storable(last_name),
+            "first_name": storable(first_name),
+            "last_name": None if last_name is None else storable(last_name),
             "seen_at": now,
             "language": language,
         }
@@ -497,16 +445,13 @@ class Ledger:
         ----------
         row : QuestionRow
         """
-        values = _question_values(row)
-        upsert = insert(question).values(values)
-        changed = {name: upsert.excluded[name] for name in values if name != "question_id"}
-        statement = upsert.on_conflict_do_update(index_elements=["question_id"], set_=changed)
+        values = question_values(row)
 
-        def tell(_: object) -> None:
-            for watcher in self._watchers:
-                watcher(row)
+        def replace(connection: sa.Connection) -> None:
+            connection.execute(sa.delete(question).where(question.c.question_id == row.id))
+            connection.execute(sa.insert(question).values(values))
 
-        self._write(lambda connection: connection.execute(statement), after=tell)
+        self._database.append(question, values, otherwise=replace)
 
     def question(self, question_id: str) -> QuestionRow | None:
         """Fetch a question's row.
@@ -519,8 +464,8 @@ class Ledger:
         -------
         QuestionRow or None
         """
-        rows = self._read(sa.select(*_QUESTION_COLUMNS).where(question.c.question_id == question_id))
-        return _question_of(rows[0]) if rows else None
+        rows = self._read(sa.select(*QUESTION_COLUMNS).where(question.c.question_id == question_id))
+        return question_of(rows[0]) if rows else None
 
     def turns(self, dialogue_id: str, limit: int = 6) -> list[QuestionRow]:
         """Fetch the last turns of a dialogue, oldest first.
@@ -536,12 +481,12 @@ class Ledger:
         list of QuestionRow
         """
         statement = (
-            sa.select(*_QUESTION_COLUMNS)
+            sa.select(*QUESTION_COLUMNS)
             .where(question.c.dialogue_id == dialogue_id)
             .order_by(question.c.asked_at.desc(), question.c.question_id.desc())
             .limit(limit)
         )
-        return [_question_of(row) for row in reversed(self._read(statement))]
+        return [question_of(row) for row in reversed(self._read(statement))]
 
     def questions(self, *, since: datetime | None = None, limit: int = 10_000) -> list[QuestionRow]:
         """Fetch the newest questions, oldest first.
@@ -557,20 +502,10 @@ class Ledger:
         -------
         list of QuestionRow
         """
-        statement = sa.select(*_QUESTION_COLUMNS).order_by(question.c.asked_at.desc()).limit(limit)
+        statement = sa.select(*QUESTION_COLUMNS).order_by(question.c.asked_at.desc()).limit(limit)
         if since is not None:
             statement = statement.where(question.c.asked_at >= since)
-        return [_question_of(row) for row in reversed(self._read(statement))]
-
-    def watch(self, watcher: Callable[[QuestionRow], None]) -> None:
-        """Call ``watcher`` with every question's row from now on, after it is stored, on the writer's thread.
-
-        Parameters
-        ----------
-        watcher : callable
-            Quick; must not call the ledger.
-        """
-        self._watchers.append(watcher)
+        return [question_of(row) for row in reversed(self._read(statement))]
 
     def rate(self, question_id: str, user_id: int | None, vote: Vote, reason: str = "") -> bool:
         """Store a rating; the last one of a person counts.
@@ -595,7 +530,7 @@ class Ledger:
             if connection.execute(known).first() is None:
                 return False
             upsert = insert(feedback).values(
-                question_id=question_id, user_id=rater, vote=vote, reason=_storable(reason), rated_at=_now()
+                question_id=question_id, user_id=rater, vote=vote, reason=storable(reason), rated_at=_now()
             )
             changed = {name: upsert.excluded[name] for name in ("vote", "reason", "rated_at")}
             connection.execute(
@@ -656,212 +591,64 @@ class Ledger:
             "happened_at": _now(),
             "kind": kind,
             "actor_id": actor_id,
-            "subject": _storable(subject),
+            "subject": storable(subject),
             "detail": detail or {},
         }
         self._write(lambda connection: connection.execute(sa.insert(event).values(row)))
 
-    # Reading and writing
+    # Figures
 
-    def _reading(self) -> sa.Connection:
-        if self._closed:
-            raise StoreError("The ledger is closed.", cure="Start the appliance again.")
-        return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    def stats(self) -> dict[str, Any]:
+        """Compute the operator's figures from the questions' rows.
 
-    def _read(self, statement: sa.Executable) -> Sequence[Any]:
-        with self._reading() as connection:
-            return connection.execute(statement).all()
+        Returns
+        -------
+        dict
+            JSON-ready; see `appliance.figures.stats`, with ``channels`` added.
+        """
+        channels = [
+            {
+                "id": status.channel.id,
+                "title": status.channel.title,
+                "posts": status.posts,
+                "first": status.first.isoformat() if status.first else None,
+                "last": status.last.isoformat() if status.last else None,
+            }
+            for status in self.channels()
+        ]
+        return {**figures.stats(self._read), "channels": channels}
 
-    def _write(self, act: Callable[[sa.Connection], Result], after: Callable[[Result], None] | None = None) -> Result:
-        """Run ``act`` in the writer's transaction and wait for its commit; then ``after`` on the writer's thread."""
-        write = _Write(act, after, Future())
-        with self._closing:
-            if self._closed:
-                raise StoreError("The ledger is closed.", cure="Start the appliance again.")
-            self._waiting.put(write)
-        return cast("Result", write.done.result())
+    def timings(self) -> Iterator[tuple[str, str, dict[str, float]]]:
+        """Go through all questions' doors, outcomes and stage times, oldest first.
 
-    def _write_forever(self) -> None:
-        stop = False
-        while not stop:
-            batch: list[_Write] = []
-            item = self._waiting.get()
-            while item is not None:
-                batch.append(item)
-                if len(batch) == WRITES_TOGETHER or self._waiting.empty():
-                    break
-                item = self._waiting.get()
-            stop = item is None
-            if batch and not self._commit(batch, alone=len(batch) == 1):
-                for write in batch:  # one of them failed: each on its own, so that only the culprit does
-                    self._commit([write], alone=True)
-
-    def _commit(self, batch: list[_Write], *, alone: bool) -> bool:
-        try:
-            with self._engine.begin() as connection:
-                results = [write.act(connection) for write in batch]
-        except BaseException as error:
-            if alone:
-                batch[0].done.set_exception(error)
-            return alone
-        self._generation += 1
-        for write, result in zip(batch, results, strict=True):
-            try:
-                if write.after is not None:
-                    write.after(result)
-            except BaseException as error:
-                write.done.set_exception(error)
-            else:
-                write.done.set_result(result)
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Write:
-    """A write waiting for its commit."""
-
-    act: Callable[[sa.Connection], Any]
-    after: Callable[[Any], None] | None
-    done: Future[Any]
-
-
-class _HotPosts:
-    """Recently saved or read posts in memory, least recently used dropped first; thread-safe.
-
-    A reader takes `mark` before it asks the database and hands it to `keep`: posts changed in between are not kept, so
-    that an older version never outlives a newer one.
-    """
-
-    def __init__(self, max_chars: int) -> None:
-        self._max_chars = max_chars
-        self._chars = 0
-        self._posts: OrderedDict[PostKey, Post] = OrderedDict()
-        self._changes = 0
-        self._guard = threading.Lock()
-
-    def get(self, keys: Sequence[PostKey]) -> dict[PostKey, Post]:
-        with self._guard:
-            found = {key: self._posts[key] for key in keys if key in self._posts}
-            for key in found:
-                self._posts.move_to_end(key)
-        return found
-
-    def mark(self) -> int:
-        return self._changes
-
-    def keep(self, posts: Iterable[Post], mark: int) -> None:
-        with self._guard:
-            if mark == self._changes:
-                for item in posts:
-                    self._put(item)
-
-    def replace(self, posts: Iterable[Post]) -> None:
-        with self._guard:
-            self._changes += 1
-            for item in posts:
-                self._put(item)
-
-    def remove(self, keys: Iterable[PostKey]) -> None:
-        with self._guard:
-            self._changes += 1
-            for key in keys:
-                self._drop(key)
-
-    def _put(self, item: Post) -> None:
-        self._drop(item.key)
-        self._posts[item.key] = item
-        self._chars += len(item.text)
-        while self._chars > self._max_chars:
-            self._drop(next(iter(self._posts)))
-
-    def _drop(self, key: PostKey) -> None:
-        dropped = self._posts.pop(key, None)
-        if dropped is not None:
-            self._chars -= len(dropped.text)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sorted:
-    """A batch against what is stored."""
-
-    changes: PostChanges
-    insert: list[Post]
-    update: list[Post]  # edited, or only other reactions
-
-
-_POST_COLUMNS = [column for column in post.c if column.name != "content_hash"]
-_QUESTION_COLUMNS = list(question.c)
+        Yields
+        ------
+        tuple of (door, outcome, times_ms)
+        """
+        columns = (question.c.door, question.c.outcome, question.c.times_ms)
+        for row in self._read(sa.select(*columns).order_by(question.c.asked_at)):
+            yield row[0], row[1], row[2]
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _storable(text: str) -> str:
-    """Text without what UTF-8 (lone surrogates) and PostgreSQL (NUL) cannot hold."""
-    text = text.replace("\x00", "")
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _own(path: Path) -> int:
-    """Take the ledger's lock file; returns its descriptor."""
-    lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
-        raise StartupError(
-            f"The ledger {path} is in use by process {owner}.",
-            cure="Use the running appliance, or stop it first.",
-        ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
-    return lock
-
-
-def _connect(path: Path) -> sa.Engine:
-    config = {
-        "threads": 2,
-        "memory_limit": MEMORY_LIMIT,
-        "autoinstall_known_extensions": False,
-        "autoload_known_extensions": False,
-    }
-    return sa.create_engine(
-        sa.URL.create("duckdb", database=str(path)),
-        connect_args={"config": config},
-        pool_size=8,
-        max_overflow=-1,
-        json_serializer=lambda value: orjson.dumps(value).decode(),
-        json_deserializer=orjson.loads,
-        execution_options={"duckdb_copy_threshold": BULK_ROWS},
-    )
-
-
-def _migrate(connection: sa.Connection) -> None:
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(resources.files("appliance") / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _pages(items: Sequence[PostKey], size: int) -> Iterable[Sequence[PostKey]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _pages(keys: Sequence[PostKey], size: int = 2000) -> Iterator[Sequence[PostKey]]:
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
 
 
 def _has_key(table: sa.Table, keys: Sequence[PostKey]) -> sa.ColumnElement[bool]:
-    """Condition: the row's (channel id, message id) is among ``keys``."""
+    """Condition: the row's (channel id, message id) is among ``keys``. Ids are rendered, since binding is slow."""
     by_channel: dict[int, list[int]] = {}
     for channel_id, message_id in keys:
-        by_channel.setdefault(channel_id, []).append(message_id)
-    return sa.or_(
-        sa.false(),
-        *(
-            sa.and_(table.c.channel_id == channel_id, table.c.message_id.in_(message_ids))
-            for channel_id, message_ids in by_channel.items()
-        ),
-    )
+        by_channel.setdefault(int(channel_id), []).append(int(message_id))
+    conditions = []
+    for channel_id, message_ids in by_channel.items():
+        ids = sa.bindparam(None, message_ids, sa.BigInteger, unique=True, expanding=True, literal_execute=True)
+        conditions.append(sa.and_(table.c.channel_id == channel_id, table.c.message_id.in_(ids)))
+    return sa.or_(sa.false(), *conditions)
 
 
 def _newest(posts: Iterable[Post]) -> dict[PostKey, Post]:
@@ -870,7 +657,7 @@ def _newest(posts: Iterable[Post]) -> dict[PostKey, Post]:
     for item in posts:
         known = latest.get(item.key)
         if known is None or not _older(item.edited_at, known.edited_at):
-            latest[item.key] = item
+            latest[item.key] = storable_post(item)
     return latest
 
 
@@ -890,83 +677,21 @@ def _sort_posts(connection: sa.Connection, latest: dict[PostKey, Post]) -> _Sort
         )
         for message_id, digest, edited_at, reactions in connection.execute(statement):
             stored[channel_id, message_id] = (digest, edited_at, reactions)
-    changes = PostChanges([], [], [])
-    to_insert: list[Post] = []
-    to_update: list[Post] = []
+    found = _Sorted(PostChanges([], [], []), [], [])
     for key, item in latest.items():
         known = stored.get(key)
         if known is None:
-            changes.new.append(key)
-            to_insert.append(item)
+            found.changes.new.append(key)
+            found.fresh.append(item)
             continue
         digest, edited_at, reactions = known
         if _older(item.edited_at, edited_at):
-            changes.same.append(key)
+            found.changes.same.append(key)
         elif digest != content_hash(item):
-            changes.edited.append(key)
-            to_update.append(item)
+            found.changes.edited.append(key)
+            found.stale.append(item)
         else:
-            changes.same.append(key)
+            found.changes.same.append(key)
             if item.reactions != reactions or item.edited_at != edited_at:
-                to_update.append(item)
-    return _Sorted(changes, to_insert, to_update)
-
-
-def _update_posts(connection: sa.Connection, posts: Sequence[Post]) -> None:
-    for start in range(0, len(posts), 200):
-        upsert = insert(post).values([_post_values(item) for item in posts[start : start + 200]])
-        changed = {c.name: upsert.excluded[c.name] for c in post.c if not c.primary_key}
-        connection.execute(
-            upsert.on_conflict_do_update(index_elements=["channel_id", "message_id"], set_=changed),
-        )
-
-
-def _post_values(item: Post) -> dict[str, Any]:
-    return {
-        "channel_id": item.channel_id,
-        "message_id": item.message_id,
-        "posted_at": item.date,
-        "text": item.text,
-        "edited_at": item.edited_at,
-        "author": item.author,
-        "author_id": item.author_id,
-        "topic_id": item.topic_id,
-        "reply_to_id": item.reply_to_id,
-        "forwarded_from": item.forwarded_from,
-        "media": item.media,
-        "album_ids": list(item.album_ids),
-        "links": list(item.links),
-        "reactions": item.reactions,
-        "content_hash": content_hash(item),
-    }
-
-
-def _post_of(row: Sequence[Any]) -> Post:
-    *fields, album_ids, links, reactions = row
-    return Post(*fields, tuple(album_ids), tuple(links), reactions)
-
-
-def _question_values(row: QuestionRow) -> dict[str, Any]:
-    return {
-        "question_id": row.id,
-        "dialogue_id": row.dialogue_id,
-        "user_id": row.user_id,
-        "door": row.door,
-        "asked_at": row.asked_at,
-        "text": _storable(row.text),
-        "query": _storable(row.query),
-        "language": row.language,
-        "outcome": row.outcome,
-        "model": row.model,
-        "posts": row.posts,
-        "answer_text": _storable(row.answer_text),
-        "relevance": float(row.relevance),
-        "tokens": row.tokens,
-        "times_ms": {name: float(value) for name, value in row.times_ms.items()},
-    }
-
-
-def _question_of(row: Sequence[Any]) -> QuestionRow:
-    values = list(row)
-    values[10] = tuple((pair[0], pair[1]) for pair in values[10])
-    return QuestionRow(*values)
+                found.stale.append(item)
+    return found

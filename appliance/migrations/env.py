@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import duckdb_sqlalchemy.alembic_impl  # noqa: F401  (teaches Alembic DuckDB)
 from alembic import context
 
 from appliance.tables import metadata
