@@ -1,0 +1,1 @@
+"""The Telegram door: journalled intake, handlers that hold verbs, paced outbox."""
