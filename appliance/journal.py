@@ -1,0 +1,610 @@
+"""Durable inbox and outbox of the Telegram door, in SQLite: what was acknowledged is never lost.
+
+An update is on disk before Telegram is told it arrived, and stays pending until its replies are on disk in the same
+transaction that marks it done. A reply is marked as sending before the call and as sent after it, so the only message
+that can go out twice is one whose mark was cut off by a crash: such rows are found at opening and counted.
+
+Blocking and thread-safe. Calls that wait for the disk at the same time share one sync. Times are seconds since the
+epoch, as `time.time` gives them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import orjson
+
+from appliance.errors import StartupError, StoreError
+
+Result = TypeVar("Result")
+UpdateKey = tuple[int, int]  # (bot id, update id)
+Priority = Literal["final", "draft"]
+
+DAY_S = 86_400.0
+_FINAL, _DRAFT = 0, 1
+_UPDATE = "seq, bot_id, update_id, raw, attempts, reason, received_at"
+_QUEUE = "chat_id, priority, method, payload, not_before, queued_at"
+_COUNT = """
+SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'pending' GROUP BY state
+UNION ALL SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'quarantined' GROUP BY state
+UNION ALL SELECT 'outbox_' || state, count(*) FROM outbox WHERE state IN ('queued', 'sending') GROUP BY state
+UNION ALL SELECT 'outbox_' || state, count(*) FROM outbox WHERE state = 'failed' GROUP BY state
+UNION ALL SELECT name, n FROM tally
+"""
+_COUNTED = ("inbox_pending", "inbox_quarantined", "outbox_queued", "outbox_sending", "outbox_failed", "maybe_twice")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS inbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    bot_id INTEGER NOT NULL,
+    update_id INTEGER NOT NULL,
+    raw BLOB NOT NULL,
+    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'quarantined')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
+    received_at REAL NOT NULL,
+    UNIQUE (bot_id, update_id)
+);
+CREATE INDEX IF NOT EXISTS inbox_pending ON inbox (seq) WHERE state = 'pending';
+CREATE INDEX IF NOT EXISTS inbox_quarantined ON inbox (seq) WHERE state = 'quarantined';
+CREATE TABLE IF NOT EXISTS seen (
+    bot_id INTEGER NOT NULL,
+    update_id INTEGER NOT NULL,
+    day INTEGER NOT NULL,
+    PRIMARY KEY (bot_id, update_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    chat_id INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    method TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    not_before REAL NOT NULL,
+    state TEXT NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'sending', 'sent', 'failed')),
+    attempts INTEGER NOT NULL DEFAULT 0,
+    maybe_twice INTEGER NOT NULL DEFAULT 0,
+    message_id INTEGER,
+    reason TEXT NOT NULL DEFAULT '',
+    queued_at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS outbox_open ON outbox (chat_id, priority, id) WHERE state IN ('queued', 'sending');
+CREATE INDEX IF NOT EXISTS outbox_failed ON outbox (id) WHERE state = 'failed';
+CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An update as Telegram sent it.
+
+    Attributes
+    ----------
+    seq : int
+        Order of arrival; give the last one to `Journal.next_pending` as ``after``.
+    raw : bytes
+        JSON, unparsed.
+    attempts : int
+        How many times it was handed out, this time included; more than one means work on it was cut off.
+    reason : str
+        Why the last attempt failed, or why it is quarantined.
+    """
+
+    seq: int
+    bot_id: int
+    update_id: int
+    raw: bytes
+    attempts: int
+    reason: str
+    received_at: float
+
+    @property
+    def key(self) -> UpdateKey:
+        """(bot id, update id)."""
+        return (self.bot_id, self.update_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to send.
+
+    Attributes
+    ----------
+    method : str
+        Bot API method, e.g. ``"sendMessage"``.
+    payload : dict
+        Its parameters, JSON-ready.
+    priority : {'final', 'draft'}
+        Finals go before drafts.
+    not_before : float
+        Earliest time, seconds since the epoch; 0 for at once.
+    """
+
+    chat_id: int
+    method: str
+    payload: dict[str, Any]
+    priority: Priority = "final"
+    not_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A message in the outbox.
+
+    Attributes
+    ----------
+    attempts : int
+        How many times it was marked as sending.
+    maybe_twice : bool
+        A crash came between an earlier call and its mark: it may have been sent already.
+    """
+
+    id: int
+    chat_id: int
+    method: str
+    payload: dict[str, Any]
+    priority: Priority
+    not_before: float
+    attempts: int
+    maybe_twice: bool
+
+
+class Journal:
+    """The open journal; make one with `Journal.open`.
+
+    Attributes
+    ----------
+    path : Path
+        The SQLite file.
+    maybe_twice : tuple of int
+        Outbox ids found half-sent at this opening; they are queued again.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._turn = threading.Lock()
+        self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._closed = False
+        self.maybe_twice = self._durably(self._requeue_half_sent)
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """Open the journal, creating it as needed.
+
+        Parameters
+        ----------
+        path : Path
+            The SQLite file; its folder is created.
+
+        Returns
+        -------
+        Journal
+
+        Raises
+        ------
+        StartupError
+            Another process owns it, or it cannot be read.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.executescript(_SCHEMA)
+            return cls(path, connection)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if "locked" not in str(error):
+                raise
+            raise StartupError(
+                f"The journal {path} is in use by another process.",
+                cure="Use the running appliance, or stop it first.",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise StartupError(
+                f"The journal {path} cannot be read: {error}.",
+                cure="Move it aside; updates and messages waiting in it are lost unless a backup holds them.",
+            ) from error
+
+    def close(self) -> None:
+        """Fold the log into the file and release it. Closing twice is harmless."""
+        with self._turn:
+            if not self._closed:
+                self._closed = True
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._connection.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Inbox
+
+    def take_in(self, bot_id: int, updates: Sequence[tuple[int, bytes]]) -> int:
+        """Store updates; ones seen before are left out. On disk when this returns.
+
+        Parameters
+        ----------
+        bot_id : int
+        updates : sequence of (update id, raw JSON)
+
+        Returns
+        -------
+        int
+            How many are new.
+        """
+        now = time.time()
+
+        def act() -> int:
+            new = 0
+            for update_id, raw in updates:
+                if self._run("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", bot_id, update_id, int(now // DAY_S)):
+                    self._run(
+                        "INSERT INTO inbox (bot_id, update_id, raw, received_at) VALUES (?, ?, ?, ?)",
+                        *(bot_id, update_id, raw, now),
+                    )
+                    new += 1
+            return new
+
+        return self._durably(act)
+
+    def next_pending(self, *, after: int = 0, limit: int = 100) -> list[Update]:
+        """Hand out pending updates in order of arrival, counting the attempt.
+
+        Parameters
+        ----------
+        after : int
+            Only those with a higher `Update.seq`; 0 from the start.
+        limit : int
+            At most this many.
+
+        Returns
+        -------
+        list of Update
+        """
+
+        def act() -> list[Update]:
+            rows = self._rows(
+                "UPDATE inbox SET attempts = attempts + 1 WHERE seq IN "
+                "(SELECT seq FROM inbox WHERE state = 'pending' AND seq > ? ORDER BY seq LIMIT ?) "
+                f"RETURNING {_UPDATE}",
+                *(after, limit),
+            )
+            return sorted((Update(*row) for row in rows), key=lambda update: update.seq)
+
+        return self._durably(act)
+
+    def done(self, updates: Sequence[UpdateKey], outgoing: Sequence[Outgoing] = ()) -> list[int]:
+        """Mark updates as done and queue their replies, both or neither.
+
+        Parameters
+        ----------
+        updates : sequence of (bot id, update id)
+            Ones that are not pending any more queue nothing and are left as they are.
+        outgoing : sequence of Outgoing
+
+        Returns
+        -------
+        list of int
+            Outbox ids of the replies; empty when none of ``updates`` was pending.
+        """
+
+        def act() -> list[int]:
+            finished = 0
+            for bot_id, update_id in updates:
+                finished += self._run(
+                    "UPDATE inbox SET state = 'done', raw = x'', reason = '' "
+                    "WHERE bot_id = ? AND update_id = ? AND state = 'pending'",
+                    *(bot_id, update_id),
+                )
+            return self._enqueue(outgoing) if finished or not updates else []
+
+        return self._durably(act)
+
+    def quarantine(self, update: UpdateKey, reason: str) -> bool:
+        """Put an update aside that cannot be worked on, so that the rest flow on.
+
+        Parameters
+        ----------
+        update : (bot id, update id)
+        reason : str
+            Never message text.
+
+        Returns
+        -------
+        bool
+            False when it was not pending.
+        """
+        return self._durably(
+            lambda: bool(
+                self._run(
+                    "UPDATE inbox SET state = 'quarantined', reason = ? "
+                    "WHERE bot_id = ? AND update_id = ? AND state = 'pending'",
+                    *(reason, *update),
+                )
+            )
+        )
+
+    def quarantined(self, limit: int = 100) -> list[Update]:
+        """List quarantined updates, newest first.
+
+        Parameters
+        ----------
+        limit : int
+
+        Returns
+        -------
+        list of Update
+        """
+        return self._durably(
+            lambda: [
+                Update(*row)
+                for row in self._rows(
+                    f"SELECT {_UPDATE} FROM inbox WHERE state = 'quarantined' ORDER BY seq DESC LIMIT ?",  # noqa: S608
+                    limit,
+                )
+            ]
+        )
+
+    # Outbox
+
+    def enqueue(self, outgoing: Sequence[Outgoing]) -> list[int]:
+        """Queue messages that answer no update. On disk when this returns.
+
+        Parameters
+        ----------
+        outgoing : sequence of Outgoing
+
+        Returns
+        -------
+        list of int
+            Outbox ids.
+        """
+        return self._durably(lambda: self._enqueue(outgoing))
+
+    def due(self, now: float, *, limit: int = 100) -> list[Queued]:
+        """List messages that may go out now: finals first, then in order of queueing.
+
+        Of each chat only the first waiting final (and the first waiting draft, when no final waits) is listed, and none
+        while one is being sent, so that a chat reads its messages in order.
+
+        Parameters
+        ----------
+        now : float
+        limit : int
+            At most this many.
+
+        Returns
+        -------
+        list of Queued
+        """
+        rows = self._durably(
+            lambda: self._rows(
+                "SELECT id, chat_id, method, payload, priority, not_before, attempts, maybe_twice FROM ("
+                "SELECT *, row_number() OVER (PARTITION BY chat_id ORDER BY state = 'queued', priority, id) AS place "
+                "FROM outbox WHERE state IN ('queued', 'sending')) "
+                "WHERE place = 1 AND state = 'queued' AND not_before <= ? ORDER BY priority, id LIMIT ?",
+                *(now, limit),
+            )
+        )
+        return [
+            Queued(
+                id=row[0],
+                chat_id=row[1],
+                method=row[2],
+                payload=orjson.loads(row[3]),
+                priority="final" if row[4] == _FINAL else "draft",
+                not_before=row[5],
+                attempts=row[6],
+                maybe_twice=bool(row[7]),
+            )
+            for row in rows
+        ]
+
+    def next_due(self) -> float | None:
+        """Tell when the next queued message may go out.
+
+        Returns
+        -------
+        float or None
+            Its ``not_before``; None when nothing is queued.
+        """
+        rows = self._durably(lambda: self._rows("SELECT min(not_before) FROM outbox WHERE state = 'queued'"))
+        return cast("float | None", rows[0][0])
+
+    def mark_sending(self, message: int) -> bool:
+        """Say that a call is about to be made. On disk when this returns.
+
+        Parameters
+        ----------
+        message : int
+            Outbox id.
+
+        Returns
+        -------
+        bool
+            False when it is not queued: do not send it.
+        """
+        return self._move(message, "queued", "state = 'sending', attempts = attempts + 1")
+
+    def mark_sent(self, message: int, message_id: int | None = None) -> bool:
+        """Say that Telegram took it; its payload is forgotten.
+
+        Parameters
+        ----------
+        message : int
+            Outbox id.
+        message_id : int, optional
+            Telegram's id of the message.
+
+        Returns
+        -------
+        bool
+            False when it was not being sent.
+        """
+        return self._move(message, "sending", "state = 'sent', payload = x'', message_id = ?", message_id)
+
+    def postpone(self, message: int, until: float, reason: str = "") -> bool:
+        """Queue a message again that Telegram refused for now.
+
+        Parameters
+        ----------
+        message : int
+            Outbox id.
+        until : float
+            Not before this time.
+        reason : str
+
+        Returns
+        -------
+        bool
+            False when it was not being sent.
+        """
+        return self._move(message, "sending", "state = 'queued', not_before = ?, reason = ?", until, reason)
+
+    def fail(self, message: int, reason: str) -> bool:
+        """Give a message up that Telegram refuses for good.
+
+        Parameters
+        ----------
+        message : int
+            Outbox id.
+        reason : str
+
+        Returns
+        -------
+        bool
+            False when it was not being sent.
+        """
+        return self._move(message, "sending", "state = 'failed', reason = ?", reason)
+
+    # Housekeeping
+
+    def counts(self) -> dict[str, int]:
+        """Count what waits and what went wrong, for metrics.
+
+        Returns
+        -------
+        dict of str to int
+            ``inbox_pending``, ``inbox_quarantined``, ``outbox_queued``, ``outbox_sending``, ``outbox_failed``,
+            ``maybe_twice`` (since the journal was made).
+        """
+
+        found = dict(self._durably(lambda: self._rows(_COUNT)))
+        return {name: found.get(name, 0) for name in _COUNTED}
+
+    def prune(self, *, keep_s: float = 7 * DAY_S, remember_s: float = 30 * DAY_S) -> int:
+        """Delete finished rows by age; ids of updates are remembered longer, so that repeats stay recognised.
+
+        Parameters
+        ----------
+        keep_s : float
+            Done updates, sent and failed messages older than this go; quarantined updates stay.
+        remember_s : float
+            Update ids older than this go too: Telegram repeats an update for a day, and numbers them anew at random
+            after a quiet week.
+
+        Returns
+        -------
+        int
+            Deleted updates and messages.
+        """
+        now = time.time()
+
+        def act() -> int:
+            gone = self._run("DELETE FROM inbox WHERE state = 'done' AND received_at < ?", now - keep_s)
+            gone += self._run("DELETE FROM outbox WHERE state IN ('sent', 'failed') AND queued_at < ?", now - keep_s)
+            self._run("DELETE FROM seen WHERE day < ?", int((now - remember_s) // DAY_S))
+            return gone
+
+        gone = self._durably(act)
+        with self._turn:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return gone
+
+    # Inside
+
+    def _enqueue(self, outgoing: Sequence[Outgoing]) -> list[int]:
+        now = time.time()
+        ids = []
+        for item in outgoing:
+            priority = _FINAL if item.priority == "final" else _DRAFT
+            row = (item.chat_id, priority, item.method, orjson.dumps(item.payload), item.not_before, now)
+            cursor = self._connection.execute(f"INSERT INTO outbox ({_QUEUE}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
+            ids.append(cast("int", cursor.lastrowid))
+        return ids
+
+    def _move(self, message: int, state: str, change: str, *values: Any) -> bool:
+        statement = f"UPDATE outbox SET {change} WHERE id = ? AND state = ?"  # noqa: S608  (no outside text)
+        return self._durably(lambda: bool(self._run(statement, *values, message, state)))
+
+    def _requeue_half_sent(self) -> tuple[int, ...]:
+        rows = self._rows(
+            "UPDATE outbox SET state = 'queued', maybe_twice = 1 WHERE state = 'sending' RETURNING id",
+        )
+        if rows:
+            self._run(
+                "INSERT INTO tally VALUES ('maybe_twice', ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n",
+                len(rows),
+            )
+        return tuple(sorted(row[0] for row in rows))
+
+    def _run(self, statement: str, *values: Any) -> int:
+        return self._connection.execute(statement, values).rowcount
+
+    def _rows(self, statement: str, *values: Any) -> list[Any]:
+        return self._connection.execute(statement, values).fetchall()
+
+    def _durably(self, act: Callable[[], Result]) -> Result:
+        """Run ``act`` in a transaction and wait until it is on disk.
+
+        Whoever gets the turn commits for everyone who waits: one disk sync for all of them.
+        """
+        mine: Future[Any] = Future()
+        self._waiting.append((act, mine))
+        with self._turn:
+            if not mine.done():
+                if self._closed:
+                    raise StoreError("The journal is closed.", cure="Start the appliance again.")
+                batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                self._commit(batch)
+        return cast("Result", mine.result())
+
+    def _commit(self, batch: Sequence[tuple[Callable[[], Any], Future[Any]]]) -> None:
+        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for act, future in batch:
+                self._connection.execute("SAVEPOINT one")
+                try:
+                    answers.append((future, act(), None))
+                except Exception as error:
+                    self._connection.execute("ROLLBACK TO one")
+                    answers.append((future, None, error))
+                self._connection.execute("RELEASE one")
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            for _, future in batch:
+                future.set_exception(error)
+            return
+        for future, result, failure in answers:
+            if failure is None:
+                future.set_result(result)
+            else:
+                future.set_exception(failure)
