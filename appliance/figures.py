@@ -43,12 +43,28 @@ def stats(read: Read) -> dict[str, Any]:
         "doors": dict(_counts(read, question.c.door)),
         "models": dict(_counts(read, question.c.model)),
         "stages_ms": _stages(read),
-        "votes": {"up": 0, "down": 0, **dict(_counts(read, feedback.c.vote))},
+        "votes": votes(read),
         "dau": now["people"] if now else 0,
         "users": read(sa.select(sa.func.count()).select_from(user))[0][0],
         "posts": read(sa.select(sa.func.count()).select_from(post))[0][0],
         "events": dict(_counts(read, event.c.kind)),
     }
+
+
+def votes(read: Read) -> dict[str, int]:
+    """Count the ratings in force.
+
+    Parameters
+    ----------
+    read : callable
+        Runs a query and returns its rows.
+
+    Returns
+    -------
+    dict of str to int
+        ``up`` and ``down``.
+    """
+    return {"up": 0, "down": 0, **dict(_counts(read, feedback.c.vote))}
 
 
 def _counts(read: Read, column: sa.Column[Any]) -> list[tuple[str, int]]:

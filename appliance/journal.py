@@ -279,7 +279,7 @@ class Journal:
 
         def act() -> list[Update]:
             rows = self._rows(
-                "UPDATE inbox SET attempts = attempts + 1 WHERE seq IN "
+                "UPDATE inbox SET attempts = attempts + 1 WHERE seq IN "  # noqa: S608
                 "(SELECT seq FROM inbox WHERE state = 'pending' AND seq > ? ORDER BY seq LIMIT ?) "
                 f"RETURNING {_UPDATE}",
                 *(after, limit),
@@ -350,15 +350,8 @@ class Journal:
         -------
         list of Update
         """
-        return self._durably(
-            lambda: [
-                Update(*row)
-                for row in self._rows(
-                    f"SELECT {_UPDATE} FROM inbox WHERE state = 'quarantined' ORDER BY seq DESC LIMIT ?",  # noqa: S608
-                    limit,
-                )
-            ]
-        )
+        query = f"SELECT {_UPDATE} FROM inbox WHERE state = 'quarantined' ORDER BY seq DESC LIMIT ?"  # noqa: S608
+        return [Update(*row) for row in self._durably(lambda: self._rows(query, limit))]
 
     # Outbox
 
@@ -503,7 +496,6 @@ class Journal:
             ``inbox_pending``, ``inbox_quarantined``, ``outbox_queued``, ``outbox_sending``, ``outbox_failed``,
             ``maybe_twice`` (since the journal was made).
         """
-
         found = dict(self._durably(lambda: self._rows(_COUNT)))
         return {name: found.get(name, 0) for name in _COUNTED}
 

@@ -540,6 +540,16 @@ class Ledger:
 
         return self._write(save)
 
+    def votes(self) -> dict[str, int]:
+        """Count the ratings in force.
+
+        Returns
+        -------
+        dict of str to int
+            ``up`` and ``down``.
+        """
+        return figures.votes(self._read)
+
     # Settings and events
 
     def setting(self, name: str) -> Any:
