@@ -80,8 +80,7 @@ def _search(
     scoped = perf_counter()
     vector = embedder.embed_queries([query])[0]
     embedded = perf_counter()
-    terms = list(dict.fromkeys(lemmas(query)))[:MAX_QUERY_LEMMAS]
-    candidates = index.candidates(vector, terms, scope=scope, n=CANDIDATES)
+    candidates = index.candidates(vector, query_lemmas(query), scope=scope, n=CANDIDATES)
     ranked = rank(candidates, calibration_of(index.embedder.card), limit=limit)
     retrieved = perf_counter()
     keys = [key for hit in ranked for key in (hit.post, *hit.copies)]
@@ -120,6 +119,21 @@ def _found(hit: Ranked, posts: dict[PostKey, Post], channels: dict[int, Channel]
         link=link(hit.post),
         reposts=tuple(link(key) for key in hit.copies if key in posts),
     )
+
+
+def query_lemmas(query: str) -> list[str]:
+    """Reduce a question to the different lemmas that are searched.
+
+    Parameters
+    ----------
+    query : str
+
+    Returns
+    -------
+    list of str
+        In order, at most 64.
+    """
+    return list(dict.fromkeys(lemmas(query)))[:MAX_QUERY_LEMMAS]
 
 
 def shorten(query: str, *, max_chars: int = MAX_QUERY_CHARS) -> str:
