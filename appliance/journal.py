@@ -31,7 +31,7 @@ Priority = Literal["final", "draft"]
 DAY_S = 86_400.0
 _FINAL, _DRAFT = 0, 1
 _UPDATE = "seq, bot_id, update_id, raw, attempts, reason, received_at"
-_QUEUE = "chat_id, priority, method, payload, not_before, queued_at"
+_QUEUE = "chat_id, priority, method, payload, not_before, dialogue_id, queued_at"
 _COUNT = """
 SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'pending' GROUP BY state
 UNION ALL SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'quarantined' GROUP BY state
@@ -72,10 +72,12 @@ CREATE TABLE IF NOT EXISTS outbox (
     attempts INTEGER NOT NULL DEFAULT 0,
     maybe_twice INTEGER NOT NULL DEFAULT 0,
     message_id INTEGER,
+    dialogue_id TEXT,
     reason TEXT NOT NULL DEFAULT '',
     queued_at REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS outbox_open ON outbox (chat_id, priority, id) WHERE state IN ('queued', 'sending');
+CREATE INDEX IF NOT EXISTS outbox_dialogue ON outbox (chat_id, message_id) WHERE dialogue_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS outbox_failed ON outbox (id) WHERE state = 'failed';
 CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -125,6 +127,8 @@ class Outgoing:
         Finals go before drafts.
     not_before : float
         Earliest time, seconds since the epoch; 0 for at once.
+    dialogue_id : str or None
+        Dialogue that a reply to the sent message continues; see `Journal.dialogue_of`.
     """
 
     chat_id: int
@@ -132,6 +136,7 @@ class Outgoing:
     payload: dict[str, Any]
     priority: Priority = "final"
     not_before: float = 0.0
+    dialogue_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,6 +490,24 @@ class Journal:
         """
         return self._move(message, "sending", "state = 'failed', reason = ?", reason)
 
+    def dialogue_of(self, chat_id: int, message_id: int) -> str | None:
+        """Tell which dialogue a reply to a sent message continues.
+
+        Parameters
+        ----------
+        chat_id : int
+        message_id : int
+            Telegram's id of the message.
+
+        Returns
+        -------
+        str or None
+            None when it belongs to none, or is pruned.
+        """
+        found = "SELECT dialogue_id FROM outbox WHERE chat_id = ? AND message_id = ? AND dialogue_id IS NOT NULL"
+        rows = self._durably(lambda: self._rows(found, chat_id, message_id))
+        return cast("str | None", rows[0][0]) if rows else None
+
     # Housekeeping
 
     def counts(self) -> dict[str, int]:
@@ -508,7 +531,7 @@ class Journal:
             Done updates, sent and failed messages older than this go; quarantined updates stay.
         remember_s : float
             Update ids older than this go too: Telegram repeats an update for a day, and numbers them anew at random
-            after a quiet week.
+            after a quiet week. So do messages that belong to a dialogue.
 
         Returns
         -------
@@ -519,7 +542,11 @@ class Journal:
 
         def act() -> int:
             gone = self._run("DELETE FROM inbox WHERE state = 'done' AND received_at < ?", now - keep_s)
-            gone += self._run("DELETE FROM outbox WHERE state IN ('sent', 'failed') AND queued_at < ?", now - keep_s)
+            gone += self._run(
+                "DELETE FROM outbox WHERE state IN ('sent', 'failed') "
+                "AND queued_at < iif(state = 'failed' OR dialogue_id IS NULL, ?, ?)",
+                *(now - keep_s, now - remember_s),
+            )
             self._run("DELETE FROM seen WHERE day < ?", int((now - remember_s) // DAY_S))
             return gone
 
@@ -535,8 +562,9 @@ class Journal:
         ids = []
         for item in outgoing:
             priority = _FINAL if item.priority == "final" else _DRAFT
-            row = (item.chat_id, priority, item.method, orjson.dumps(item.payload), item.not_before, now)
-            cursor = self._connection.execute(f"INSERT INTO outbox ({_QUEUE}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
+            payload = orjson.dumps(item.payload)
+            row = (item.chat_id, priority, item.method, payload, item.not_before, item.dialogue_id, now)
+            cursor = self._connection.execute(f"INSERT INTO outbox ({_QUEUE}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
             ids.append(cast("int", cursor.lastrowid))
         return ids
 
