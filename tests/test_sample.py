@@ -153,7 +153,7 @@ def test_nothing_leads_to_real_people(export: dict[str, Any]) -> None:
 
 
 def test_questions_are_enough_of_each_kind(questions: list[dict[str, Any]]) -> None:
-    assert [item["kind"] for item in sample.catalogue()["demo"]] == ["howto", "conflict", "none"]
+    assert [item["kind"] for item in sample.catalogue()["demo"]] == ["schedule", "conflict", "none"]
     kinds = Counter(item["kind"] for item in questions)
     assert set(kinds) == {"fact", "schedule", "howto", "conflict", "followup", "none"}
     assert kinds["none"] >= 16
