@@ -1,0 +1,180 @@
+"""The bot's life: introduces itself, runs intake, lanes and sender, and stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+
+import structlog
+from aiogram import Bot
+from aiogram.client.default import DefaultBotProperties
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
+from aiogram.exceptions import AiogramError, TelegramNotFound, TelegramUnauthorizedError
+from aiogram.types import BotCommand
+from aiogram.utils.token import TokenValidationError
+
+from appliance.bot.courtesies import Courtesies
+from appliance.bot.intake import backoff_s, feed, poll
+from appliance.bot.lanes import Job, Lanes
+from appliance.bot.outbox import Outbox
+from appliance.bot.pacing import Pace, Pacer
+from appliance.bot.routers import create_dispatcher
+from appliance.bot.work import work_on
+from appliance.errors import StartupError
+from appliance.journal import Journal, Update
+from appliance.schema import Language
+from appliance.texts import say
+from appliance.verbs import Verbs
+
+log = structlog.get_logger()
+
+LANES_AT_ONCE = 32
+PRUNE_EVERY_S = 6 * 3600
+NEW_TOKEN = "Take a token from @BotFather and set TELEGRAM_BOT_TOKEN."  # noqa: S105
+
+
+async def run_bot(
+    verbs: Verbs,
+    *,
+    token: str,
+    api_base: str,
+    journal: Journal,
+    pace: Pace | None = None,
+    grace_s: float = 8.0,
+) -> None:
+    """Serve Telegram until cancelled; what is not finished then waits in the journal.
+
+    Parameters
+    ----------
+    verbs : Verbs
+    token : str
+        The bot's.
+    api_base : str
+        Base URL of the Bot API server; empty takes Telegram's own.
+    journal : Journal
+    pace : Pace, optional
+        How fast to send; a little under Telegram's limits by default.
+    grace_s : float
+        How long work under way may take to end at a stop.
+
+    Raises
+    ------
+    StartupError
+        The token is malformed or refused.
+    """
+    bot = open_bot(token, api_base)
+    pacer = Pacer(pace or Pace())
+    outbox = Outbox(bot, journal, pacer)
+    courtesies = Courtesies(bot, pacer)
+    lanes = Lanes(LANES_AT_ONCE)
+    arrived = asyncio.Event()
+
+    async def dialogue_of(chat_id: int, message_id: int) -> str | None:
+        return await asyncio.to_thread(journal.dialogue_of, chat_id, message_id)
+
+    dispatcher = create_dispatcher(verbs, courtesies, dialogue_of)
+
+    def job(update: Update) -> Job:
+        return partial(work_on, update, bot=bot, dispatcher=dispatcher, journal=journal, outbox=outbox)
+
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        await introduce(bot)
+        sender = asyncio.create_task(_keep(outbox.run))
+        tasks = [
+            asyncio.create_task(poll(bot, journal, arrived.set)),
+            asyncio.create_task(feed(journal, lanes, job, arrived)),
+            asyncio.create_task(_keep(partial(_prune, journal))),
+            sender,
+        ]
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        await _end(tasks[:3])
+        await lanes.close(grace_s)
+        await courtesies.close()
+        await outbox.close(grace_s)
+        await _end(tasks[3:])
+        await bot.session.close()
+        log.info("bot stopped")
+
+
+def open_bot(token: str, api_base: str) -> Bot:
+    """Make aiogram's bot, link previews off, for Telegram's server or another.
+
+    Raises
+    ------
+    StartupError
+        The token is malformed.
+    """
+    server = TelegramAPIServer.from_base(api_base.rstrip("/")) if api_base else PRODUCTION
+    try:
+        return Bot(
+            token,
+            session=AiohttpSession(api=server),
+            default=DefaultBotProperties(link_preview_is_disabled=True),
+        )
+    except TokenValidationError as error:
+        raise StartupError("The Telegram token is malformed.", cure=NEW_TOKEN) from error
+
+
+async def introduce(bot: Bot) -> None:
+    """Learn the bot's own name, leave any webhook, and set the menu of commands; patient until Telegram answers.
+
+    Raises
+    ------
+    StartupError
+        The token is refused.
+    """
+    failures = 0
+    while True:
+        try:
+            me = await bot.me()
+            await bot.delete_webhook(drop_pending_updates=False)
+            break
+        except (TelegramUnauthorizedError, TelegramNotFound) as error:
+            raise StartupError("Telegram refuses the token.", cure=NEW_TOKEN) from error
+        except AiogramError as error:
+            failures += 1
+            wait_s = backoff_s(failures)
+            log.warning("Telegram cannot be reached", kind=type(error).__name__, wait_s=round(wait_s, 1))
+            await asyncio.sleep(wait_s)
+    with suppress(AiogramError):  # a nicety; set again at the next start
+        await bot.set_my_commands(_commands("en"))
+        await bot.set_my_commands(_commands("ru"), language_code="ru")
+    log.info("bot running", username=me.username)
+
+
+def _commands(language: Language) -> list[BotCommand]:
+    names = ("find", "help", "start")
+    return [BotCommand(command=name, description=say(f"command_{name}", language)) for name in names]
+
+
+async def _keep(work: Callable[[], Awaitable[None]]) -> None:
+    """Run work that can be started anew, whatever ends it."""
+    failures = 0
+    while True:
+        try:
+            await work()
+            return
+        except Exception as error:
+            failures += 1
+            log.error("background work failed; starting it again", kind=type(error).__name__, failures=failures)
+            await asyncio.sleep(backoff_s(failures))
+
+
+async def _prune(journal: Journal) -> None:
+    while True:
+        if gone := await asyncio.to_thread(journal.prune):
+            log.info("journal pruned", rows=gone)
+        await asyncio.sleep(PRUNE_EVERY_S)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,103 @@
+"""Work on one journalled update: handlers make calls, which are queued together with the mark that it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import traceback
+from typing import Any
+
+import structlog
+from aiogram import Bot, Dispatcher
+from aiogram.types import Message
+from aiogram.types import Update as TelegramUpdate
+from aiogram.types.update import UpdateTypeLookupError
+from aiogram.utils.formatting import Text
+from pydantic import ValidationError
+
+from appliance.bot.outbox import Outbox
+from appliance.bot.outgoing import messages_for
+from appliance.journal import Journal, Update
+from appliance.texts import language_of_code, say
+
+log = structlog.get_logger()
+
+MOST_ATTEMPTS = 3  # an update whose work was cut off this often may be what brings the process down
+
+
+async def work_on(update: Update, *, bot: Bot, dispatcher: Dispatcher, journal: Journal, outbox: Outbox) -> None:
+    """Answer an update, or quarantine it with the reason.
+
+    Parameters
+    ----------
+    update : Update
+        From the journal, pending.
+    bot : Bot
+    dispatcher : Dispatcher
+        See `appliance.bot.routers.create_dispatcher`.
+    journal : Journal
+    outbox : Outbox
+        Woken when there is something to send.
+    """
+    if update.bot_id != bot.id:
+        await _quarantine(update, "for another bot", journal)
+        return
+    if update.attempts > MOST_ATTEMPTS:
+        await _quarantine(update, f"cut off {update.attempts - 1} times", journal)
+        return
+    try:
+        event = TelegramUpdate.model_validate(json.loads(update.raw), context={"bot": bot})
+        _ = event.event_type
+    except (ValueError, RecursionError, UpdateTypeLookupError) as error:
+        await _quarantine(update, _unreadable(error), journal)
+        return
+    try:
+        calls = await dispatcher.feed_update(bot, event)
+    except Exception as error:
+        await _quarantine(update, _where(error), journal)
+        message = _message(event)
+        if message is not None:
+            words = Text(say("error", language_of_code(_language_code(event))))
+            await asyncio.to_thread(journal.enqueue, messages_for(message, [words]))
+            outbox.wake()
+        return
+    await asyncio.to_thread(journal.done, [update.key], calls if isinstance(calls, list) else [])
+    outbox.wake()
+
+
+async def _quarantine(update: Update, reason: str, journal: Journal) -> None:
+    log.error("update quarantined", update_id=update.update_id, why=reason)
+    await asyncio.to_thread(journal.quarantine, update.key, reason)
+
+
+def _unreadable(error: Exception) -> str:
+    """Say what is wrong without what was sent."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False, include_url=False)[0]
+        return f"unreadable: {'.'.join(map(str, first['loc']))[:80]} {first['type']}"
+    return (
+        "unreadable: unknown kind"
+        if isinstance(error, UpdateTypeLookupError)
+        else f"unreadable: {type(error).__name__}"
+    )
+
+
+def _where(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    return (
+        f"{type(error).__name__} at {last.filename.rsplit('/', 1)[-1]}:{last.lineno}" if last else type(error).__name__
+    )
+
+
+def _message(event: TelegramUpdate) -> Message | None:
+    if event.callback_query is not None:
+        return event.callback_query.message if isinstance(event.callback_query.message, Message) else None
+    if event.message is None:
+        return None
+    return event.message if event.message.chat.type in {"private", "group", "supergroup"} else None
+
+
+def _language_code(event: TelegramUpdate) -> str | None:
+    source: Any = event.callback_query or event.message
+    return source.from_user.language_code if source is not None and source.from_user is not None else None
