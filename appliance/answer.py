@@ -35,6 +35,7 @@ from models.ports import Generator
 
 LINKS = 5  # posts shown at once, quoted from and shown to the model
 NEAREST = 3  # posts shown with a refusal
+ANSWER_ABOVE = 0.5  # calibrated probability that a found post answers; below, "not found" is the honest answer
 TITLE_CHARS = 90
 TURNS = 6
 
@@ -81,7 +82,6 @@ async def ask(
     search: Callable[..., Awaitable[SearchResult]],
     index: Index,
     ledger: Ledger,
-    answer_above: float,
     generator: Generator | None = None,
     saved: Callable[[QuestionRow], None] = lambda row: None,
 ) -> AsyncIterator[Part]:
@@ -97,8 +97,6 @@ async def ask(
         Asked for the rarity of lemmas.
     ledger : Ledger
         Holds the dialogue's turns and takes the question's row.
-    answer_above : float
-        Calibrated relevance in [0, 1] under which the honest answer is "not found".
     generator : Generator, optional
         Writes the answer; without it, or when it is down or unsupported, the posts are quoted.
     saved : callable
@@ -128,7 +126,7 @@ async def ask(
     times_ms["links"] = (perf_counter() - started) * 1000
 
     language = language_of(text)
-    known = bool(result.found) and result.relevance >= answer_above
+    known = bool(result.found) and result.relevance >= ANSWER_ABOVE
     shown = cite(result.found[: LINKS if known else NEAREST])
     yield Links(shown)
 

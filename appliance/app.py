@@ -25,7 +25,7 @@ from appliance.ledger import Ledger
 from appliance.links import post_link
 from appliance.metrics import Metrics
 from appliance.schema import Asker, Channel, Post, PostKey
-from appliance.search import answer_above, search
+from appliance.search import search
 from appliance.verbs import Verbs
 from appliance.web.api import create_api
 from models.errors import ModelError
@@ -111,7 +111,6 @@ async def open_app(config: Config) -> AsyncIterator[App]:
                 search=find,
                 index=index,
                 ledger=ledger,
-                answer_above=answer_above(embedder.info),
                 generator=generator,
                 saved=metrics.saved,
             ),

@@ -1,14 +1,50 @@
 """Shared by every room's tests."""
 
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from appliance import sample
+from appliance.app import App, open_app
+from appliance.config import Config
 from models.load import load_embedder
 from models.ports import Embedder
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
     """The real default embedder; its graph is kept in ``weights``."""
-    return load_embedder("multilingual-e5-small", weights_dir=Path(__file__).parents[1] / "weights", threads=2)
+    return load_embedder("multilingual-e5-small", weights_dir=WEIGHTS, threads=2)
+
+
+@pytest.fixture(scope="session")
+def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the sample channel imported; copy it, never write to it."""
+    folder = tmp_path_factory.mktemp("sample") / "data"
+
+    async def fill() -> None:
+        async with open_app(config_for(folder)) as opened:
+            with sample.export() as path:
+                async for _ in opened.verbs.import_export(path, username=sample.USERNAME):
+                    pass
+
+    asyncio.run(fill())
+    return folder
+
+
+@pytest.fixture
+async def app(sample_data: Path, tmp_path: Path) -> AsyncIterator[App]:
+    """The opened appliance on a copy of the sample's data folder."""
+    shutil.copytree(sample_data, tmp_path / "data")
+    async with open_app(config_for(tmp_path / "data")) as opened:
+        yield opened
+
+
+def config_for(data_dir: Path) -> Config:
+    """Settings of a test: nothing from the environment or ``.env``."""
+    return Config(data_dir=data_dir, weights_dir=WEIGHTS, threads=2, _env_file=None)  # type: ignore[call-arg]
