@@ -33,6 +33,7 @@ SCHEMA = "0001"  # newest step in migrations/versions
 WRITES_TOGETHER = 256  # waiting writes that may share one transaction
 BULK_ROWS = 2  # from this many rows DuckDB's inserts go through Arrow, the faster way
 MEMORY_LIMIT = "512MB"
+STORAGE = "v1.5.0"  # from v1.4.0 on the log names its database, so that another one's is refused
 
 log = structlog.get_logger()
 
@@ -281,6 +282,7 @@ def _connect(path: Path, notes: list[str]) -> sa.Engine:
             "config": {
                 "threads": 2,
                 "memory_limit": MEMORY_LIMIT,
+                "storage_compatibility_version": STORAGE,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
             }

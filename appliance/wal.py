@@ -2,24 +2,35 @@
 
 A power cut can leave the end of the log torn or filled with zeros. DuckDB then either refuses to open or, where a
 damaged length points beyond the file, silently drops everything after it. So the log is checked entry by entry first
-and cut after its last whole transaction; the damaged original is kept beside it, and what was cut is said.
+and cut after its last whole transaction; what was cut is kept beside it and said. DuckDB's checksum is a plain XOR of
+multiplied words: it misses damage that leaves that sum alone, such as two equal words turned to zeros.
 
-The log of DuckDB 1.5 (version 2, not encrypted) is an 8-byte header, then entries: size (8 bytes, little-endian),
-checksum (8), payload. A transaction ends with a flush entry. See ``src/storage/wal_replay.cpp`` and
-``src/common/checksum.cpp`` at https://github.com/duckdb/duckdb.
+The log of DuckDB 1.5 (version 2, not encrypted) is a header that names the database and its checkpoint, then entries:
+size (8 bytes, little-endian), checksum (8), payload. A transaction ends with a flush entry. See
+``src/storage/wal_replay.cpp`` and ``src/common/checksum.cpp`` at https://github.com/duckdb/duckdb.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import struct
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-_HEADER = bytes.fromhex("640062650002ffff")  # entry type 98: format version; version 2
+_VERSION = bytes.fromhex("640062650002")  # entry type 98, format version 2
+_END = b"\xff\xff"
+_HEADER = re.compile(
+    re.escape(_VERSION)
+    + rb"(?:\x66\x00\x10(?:[\x80-\xff]?[\x00-\x7f]){16})?"  # the database's identifier, 16 varints
+    + rb"(?:\x67\x00[\x80-\xff]*[\x00-\x7f])?"  # its checkpoint's number, a varint
+    + re.escape(_END),
+    re.DOTALL,
+)
+_LONGEST_HEADER = 64
 _FLUSH = bytes.fromhex("640064ffff")  # entry type 100: end of a transaction
 _FRAME = struct.Struct("<QQ")
 _MASK = (1 << 64) - 1
@@ -52,8 +63,27 @@ def checksum(data: bytes) -> int:
     return result
 
 
-def whole_transactions(log: bytes) -> int:
-    """Find where the last whole transaction of a log ends, whatever its header says.
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What of a log is sound.
+
+    Attributes
+    ----------
+    start : int
+        Where its entries begin; 0 when none can be found.
+    end : int
+        Where its last whole transaction ends; ``start`` when there is none.
+    has_header : bool
+        Whether the header is sound.
+    """
+
+    start: int
+    end: int
+    has_header: bool
+
+
+def measure(log: bytes) -> Extent:
+    """Find the whole transactions of a log.
 
     Parameters
     ----------
@@ -62,22 +92,29 @@ def whole_transactions(log: bytes) -> int:
 
     Returns
     -------
-    int
-        Number of bytes worth keeping: ``len(log)`` when every entry is sound, 8 or less when none is.
+    Extent
     """
-    good = position = len(_HEADER)
-    while position + _FRAME.size <= len(log):
-        size, stored = _FRAME.unpack_from(log, position)
-        start = position + _FRAME.size
-        if size == 0 or size > len(log) - start:
-            break
-        payload = log[start : start + size]
-        if checksum(payload) != stored:
-            break
-        position = start + size
+    header = _HEADER.match(log)
+    starts = [header.end()] if header else range(1, min(_LONGEST_HEADER, len(log)))
+    start = next((at for at in starts if header or _entry(log, at)), 0)
+    end = position = start
+    while start and (payload := _entry(log, position)):
+        position += _FRAME.size + len(payload)
         if payload == _FLUSH:
-            good = position
-    return min(good, len(log))
+            end = position
+    return Extent(start, end, header is not None)
+
+
+def _entry(log: bytes, position: int) -> bytes:
+    """Payload of the entry that begins here; empty when there is no sound one."""
+    start = position + _FRAME.size
+    if start > len(log):
+        return b""
+    size, stored = _FRAME.unpack_from(log, position)
+    if size == 0 or size > len(log) - start:
+        return b""
+    payload = log[start : start + size]
+    return payload if checksum(payload) == stored else b""
 
 
 def heal(database: Path) -> list[str]:
@@ -125,32 +162,37 @@ def logs_of(database: Path) -> list[Path]:
 
 def _mend(log: Path) -> list[str]:
     data = log.read_bytes()
-    head = data[: len(_HEADER)]
-    if head != _HEADER and head.startswith(_HEADER[:5]):
-        return []  # another version of the format: not ours to cut
-    good = whole_transactions(data)
-    if good == len(data) and head == _HEADER:
+    sound = measure(data)
+    if sound.end == len(data) and sound.has_header:
         return []
-    empty = good <= len(_HEADER)
-    kept = _aside_name(log)
-    shutil.copyfile(log, kept)
-    sync(kept)
-    with log.open("r+b") as file:
-        if not empty:
-            file.write(_HEADER)
-        file.truncate(0 if empty else good)
+    if not sound.has_header and data[: len(_VERSION) - 1] == _VERSION[:-1] and data[len(_VERSION) - 1] != _VERSION[-1]:
+        return []  # another version of the format: not ours to cut
+    keep = data[: sound.end] if sound.has_header else _VERSION + _END + data[sound.start : sound.end]
+    if sound.end == sound.start:
+        keep = b""
+    lost = data[sound.end :].count(_FRAME.pack(len(_FLUSH), checksum(_FLUSH)) + _FLUSH)
+    unfinished = sound.has_header and not lost  # the shape a kill or a power cut leaves
+    aside = log.with_name(log.name + ".cut") if unfinished else _aside_name(log)
+    aside.write_bytes(data[sound.end :] if unfinished else data)
+    sync(aside)
+    if sound.has_header:
+        with log.open("r+b") as file:
+            file.truncate(len(keep))
+    else:
+        fresh = log.with_name(log.name + ".mended")
+        fresh.write_bytes(keep)
+        sync(fresh)
+        fresh.replace(log)
     sync(log)
     sync(log.parent)
-    lost = data[good:].count(_FRAME.pack(len(_FLUSH), checksum(_FLUSH)) + _FLUSH)
-    return [
-        f"The ledger's log {log.name} was damaged (a power cut does this): {0 if empty else good} of its {len(data)} "
-        f"bytes were sound and are kept, the original is {kept.name}. "
-        + (
-            f"Up to {lost} stored transaction(s) after the damage could not be read back."
-            if lost
-            else "What was cut off was never acknowledged."
-        )
-    ]
+    kept = f"{len(keep)} of the {len(data)} bytes of the ledger's log {log.name} are sound and kept"
+    if unfinished:
+        return [f"{kept}; it ended within a transaction that was never acknowledged (a kill or a power cut does this)."]
+    if lost:
+        return [f"{kept}; up to {lost} stored transaction(s) after the damage are lost. The original is {aside.name}."]
+    if not keep:
+        return [f"{kept}; what was stored since the last checkpoint is lost. The original is {aside.name}."]
+    return [f"{kept}; only its header was damaged, nothing is lost. The original is {aside.name}."]
 
 
 def set_aside(log: Path) -> Path:

@@ -1,4 +1,8 @@
-"""Alembic's environment: runs on the connection that the ledger hands over."""
+"""Alembic's environment: runs on the connection the ledger hands over, or writes SQL for another database.
+
+``alembic.command.upgrade(config, "head", sql=True)`` with ``config.attributes["dialect"] = "postgresql"`` prints the
+steps for PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ from alembic import context
 
 from appliance.tables import metadata
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+if context.is_offline_mode():
+    context.configure(dialect_name=context.config.attributes["dialect"], target_metadata=metadata, literal_binds=True)
+else:
+    context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():
     context.run_migrations()
