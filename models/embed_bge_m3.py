@@ -282,7 +282,8 @@ def load(card: EmbedderCard, *, weights_dir: Path, threads: int = 0, precision: 
 
     folder = weights_dir / card.name
     graph = folder / f"{card.name}-{precision}-g{GRAPH_VERSION}.onnx"
-    if not graph.is_file():
+    weights = [p for p in (folder / "model.safetensors", folder / "pytorch_model.bin") if p.is_file()]
+    if not graph.is_file() or any(p.stat().st_mtime > graph.stat().st_mtime for p in weights):
         export(folder, graph, precision="int8" if precision == "int8" else "fp32")
     embedder = open_onnx(card, graph, folder / "tokenizer.json", threads=threads)
     embedder.embed_queries([""])

@@ -7,6 +7,7 @@
     ├── WeightsError        the operator: weights missing, damaged or in a format we refuse
     ├── DoesNotFit          the operator: the chosen models do not fit the memory
     ├── Overloaded          the caller: too much waits already; come back after `.retry_after_s`
+    ├── EmbedderDown        the flow that asked: the embedding server gave no vectors
     └── GeneratorDown       the flow that asked: no (whole) answer came; `.reason` says why
 """
 
@@ -56,6 +57,10 @@ class Overloaded(ModelError):
     def __init__(self, message: str, *, retry_after_s: float, cure: str = "") -> None:
         super().__init__(message, cure=cure)
         self.retry_after_s = retry_after_s
+
+
+class EmbedderDown(ModelError):
+    """The embedding server gave no vectors."""
 
 
 class GeneratorDown(ModelError):

@@ -41,6 +41,10 @@ def load_embedder(card: str, *, weights_dir: Path, threads: int = 0) -> Embedder
         from models import embed_e5
 
         return embed_e5.load(found, weights_dir=weights_dir, threads=threads)
+    if found.engine == "bge-m3":
+        from models import embed_bge_m3
+
+        return embed_bge_m3.load(found, weights_dir=weights_dir, threads=threads)
     raise CardError(f"No engine here runs {card!r} yet.", cure="Set POSTFINDER_EMBEDDER=multilingual-e5-small.")
 
 
