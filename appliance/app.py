@@ -16,7 +16,6 @@ import structlog
 import uvicorn
 
 from appliance import answer, feedback, ingest, members
-from appliance.bot import run_bot
 from appliance.config import Config
 from appliance.errors import StartupError
 from appliance.index import Index
@@ -213,14 +212,7 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     write_private(serving, orjson.dumps({"url": url, "token": token, "pid": os.getpid()}))
     bot: asyncio.Task[None] | None = None
     if with_bot and config.telegram_token.get_secret_value():
-        bot = asyncio.create_task(
-            run_bot(
-                app.verbs,
-                token=config.telegram_token.get_secret_value(),
-                api_base=config.telegram_api,
-                journal=app.journal,
-            )
-        )
+        bot = asyncio.create_task(_run_bot(app))
         bot.add_done_callback(_report)
     try:
         yield url
@@ -232,6 +224,13 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
                 await bot
         server.should_exit = True
         await running
+
+
+async def _run_bot(app: App) -> None:
+    from appliance.bot import run_bot  # aiogram's types take seconds to import: the page opens first
+
+    token = app.config.telegram_token.get_secret_value()
+    await run_bot(app.verbs, token=token, api_base=app.config.telegram_api, journal=app.journal)
 
 
 async def _serve(server: uvicorn.Server) -> None:

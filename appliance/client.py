@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import httpx
@@ -36,7 +36,7 @@ async def connect(config: Config) -> AsyncIterator[httpx.AsyncClient]:
     """
     client = await running(config)
     if client is not None:
-        async with client:
+        async with aclosing(client):
             yield client
         return
     local = config.model_copy(update={"host": "127.0.0.1"})
@@ -44,7 +44,7 @@ async def connect(config: Config) -> AsyncIterator[httpx.AsyncClient]:
         client = await running(local)
         if client is None:
             raise StartupError("The appliance opened for this command does not answer.", cure="Try again.")
-        async with client:
+        async with aclosing(client):
             yield client
 
 
