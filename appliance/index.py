@@ -36,6 +36,7 @@ __all__ = ["Index", "Scope"]
 FORMAT = 1  # of the table and of the text processing behind its lemmas: another number opens an empty table
 HOT_LIMIT = 200_000  # chunks kept in RAM: about 0.4 GB at 384 dimensions
 SETTLE_EVERY = 64  # commits between compactions
+ERASE = timedelta(milliseconds=1)  # age from which old versions go: all but the newest
 KEYS_AT_ONCE = 500  # post keys in one SQL condition
 
 log = structlog.get_logger()
@@ -223,9 +224,12 @@ class Index:
 
     def compact(self) -> None:
         """Join small files, drop old versions (what was removed leaves the disk), refresh LanceDB's own indexes."""
+        self._compact(ERASE)
+
+    def _compact(self, keep: timedelta) -> None:
         with self._writing, _store_errors():
             self._index_columns()
-            self._table.optimize(cleanup_older_than=timedelta(microseconds=1), delete_unverified=True)
+            self._table.optimize(cleanup_older_than=keep, delete_unverified=True)
             self._sync()
             self._commits = 0
 
@@ -251,7 +255,8 @@ class Index:
             self._is_hot = False
             self._tier = self._load()
         elif self._commits >= SETTLE_EVERY:
-            self.compact()
+            # A search by LanceDB may still be reading the version before.
+            self._compact(ERASE if self._is_hot else timedelta(minutes=10))
 
     def _index_columns(self) -> None:
         """Make the indexes that LanceDB needs to search by itself, once the corpus is large."""

@@ -62,7 +62,7 @@ class Lexicon:
             Lemmas of each new row, with repeats.
         """
         added = [list(row) for row in rows]
-        if len(added) > max(1000, self._main_rows // 8):
+        if len(added) > _delta_room(self._main_rows):
             self._append_to_main(added)
             return
         terms = self._terms
@@ -73,8 +73,10 @@ class Lexicon:
                 postings[0].append(row)
                 postings[1].append(min(count, 65535))
         self._rows += len(added)
-        if self._rows - self._main_rows > max(1000, self._main_rows // 8):
+        if self._rows - self._main_rows > _delta_room(self._main_rows):
             self._append_to_main([])
+        elif not self._main_rows:
+            self._mean_length = max(sum(self._lengths) / len(self._lengths), 1.0) if self._rows else 1.0
 
     def _append_to_main(self, added: list[list[str]]) -> None:
         """Fold the delta and the added rows into the main postings."""
@@ -286,6 +288,11 @@ class Lexicon:
         self._lengths = array("i", np.array(self._lengths, dtype=np.int32)[rows].tolist())
         self._rows = self._main_rows = len(rows)
         self._append_to_main([])
+
+
+def _delta_room(main_rows: int) -> int:
+    """Rows that the delta may hold before it is folded into the main postings."""
+    return max(256, main_rows // 8)
 
 
 def _trigrams(word: str) -> set[str]:

@@ -37,9 +37,11 @@ def big(rows: list[list[str]]) -> Lexicon:
     return lexicon
 
 
-@given(ROWS, st.lists(WORDS, min_size=1, max_size=4))
-def test_scores_follow_the_formula(rows: list[list[str]], query: list[str]) -> None:
-    lexicon = big(rows)
+@given(ROWS, st.lists(WORDS, min_size=1, max_size=4), st.booleans())
+def test_scores_follow_the_formula(rows: list[list[str]], query: list[str], in_main: bool) -> None:
+    lexicon = big(rows) if in_main else Lexicon()
+    for row in [] if in_main else rows:
+        lexicon.add([row])
     known = [word for word in query if any(word in row for row in rows)]
     np.testing.assert_allclose(lexicon.score(lexicon.prepare(known)), bm25(rows, known), rtol=1e-4, atol=1e-5)
 
