@@ -178,6 +178,11 @@ class HotTier:
                 counts[channel] = counts.get(channel, 0) + 1
             return counts
 
+    def rarity(self, lemma: str) -> float:
+        """Inverse document frequency of a lemma, > 0."""
+        with self._lock:
+            return self._lexicon.rarity(lemma)
+
     def candidates(self, vector: Vectors, lemmas: Sequence[str], *, scope: Scope, n: int) -> Candidates:
         """Find the best chunks by vector and by words, inside the scope.
 

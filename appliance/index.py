@@ -194,6 +194,19 @@ class Index:
         with _store_errors():
             return self._cold_candidates(vector, query_lemmas, scope, n)
 
+    def rarity(self, lemma: str) -> float:
+        """Inverse document frequency of a lemma, > 0; every lemma weighs the same beyond the hot tier.
+
+        Parameters
+        ----------
+        lemma : str
+
+        Returns
+        -------
+        float
+        """
+        return self._tier.rarity(lemma) if self._is_hot else 1.0
+
     def post_counts(self) -> dict[int, int]:
         """Count posts that have chunks, by channel id (to reconcile with the ledger).
 

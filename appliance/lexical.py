@@ -127,6 +127,20 @@ class Lexicon:
         new = self._saturate(np.array(delta[1], dtype=np.float32), lengths)
         return np.concatenate((docs, rows)), np.concatenate((weights, new))
 
+    def rarity(self, lemma: str) -> float:
+        """Inverse document frequency of a lemma, > 0; an unknown one has the largest.
+
+        Parameters
+        ----------
+        lemma : str
+
+        Returns
+        -------
+        float
+        """
+        term = self._terms.get(lemma)
+        return self._idf(0 if term is None else len(self._postings(term)[0]))
+
     def _idf(self, found_in: int) -> float:
         return math.log(1 + (self._rows - found_in + 0.5) / (found_in + 0.5))
 
