@@ -98,7 +98,8 @@ class Outbox:
 
     async def _send_due(self) -> float:
         """Start what may go now; return the seconds until more may."""
-        waiting = await asyncio.to_thread(self._journal.due, time.time(), limit=LISTED)
+        now = time.time()
+        waiting = await asyncio.to_thread(self._journal.due, now + IDLE_S, limit=LISTED)
         soonest = IDLE_S
         for item in waiting:
             if len(self._sending) >= AT_ONCE:
@@ -106,7 +107,7 @@ class Outbox:
             if item.chat_id in self._sending:
                 continue
             chat_id = item.chat_id or None
-            wait_s = self._pacer.wait_s(chat_id, spare=item.priority == "draft")
+            wait_s = max(item.not_before - now, self._pacer.wait_s(chat_id, spare=item.priority == "draft"))
             if wait_s > 0:
                 soonest = min(soonest, wait_s)
                 continue
@@ -114,9 +115,6 @@ class Outbox:
             task = asyncio.create_task(self._send(item))
             self._sending[item.chat_id] = task
             task.add_done_callback(partial(self._ended, item.chat_id))
-        later = await asyncio.to_thread(self._journal.next_due)
-        if later is not None and later > time.time():
-            soonest = min(soonest, later - time.time())
         return soonest
 
     def _ended(self, chat_id: int, task: asyncio.Task[None]) -> None:

@@ -60,7 +60,7 @@ def call_of(method: str, payload: dict[str, Any]) -> TelegramMethod[Any]:
         The method is unknown to this version, or the payload does not fit it.
     """
     kind = getattr(aiogram.methods, method[:1].upper() + method[1:], None)
-    if not (isinstance(kind, type) and issubclass(kind, TelegramMethod)):
+    if not (isinstance(kind, type) and issubclass(kind, TelegramMethod)) or kind is TelegramMethod:
         raise ValueError(f"no method {method}")
     return kind.model_validate(payload)
 

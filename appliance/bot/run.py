@@ -13,7 +13,7 @@ from aiogram.client.default import DefaultBotProperties
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
 from aiogram.exceptions import AiogramError, TelegramNotFound, TelegramUnauthorizedError
-from aiogram.types import BotCommand
+from aiogram.types import BotCommand, LinkPreviewOptions
 from aiogram.utils.token import TokenValidationError
 
 from appliance.bot.courtesies import Courtesies
@@ -116,7 +116,7 @@ def open_bot(token: str, api_base: str) -> Bot:
         return Bot(
             token,
             session=AiohttpSession(api=server),
-            default=DefaultBotProperties(link_preview_is_disabled=True),
+            default=DefaultBotProperties(link_preview=LinkPreviewOptions(is_disabled=True)),
         )
     except TokenValidationError as error:
         raise StartupError("The Telegram token is malformed.", cure=NEW_TOKEN) from error
