@@ -69,7 +69,7 @@ def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = per
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Cache-Control", "no-store")
+                headers.setdefault("Cache-Control", "no-cache" if route_of(scope) == "/assets" else "no-store")
                 if status == 413:
                     headers["Connection"] = "close"  # the rest of the body stays unread
             await send(message)
@@ -105,6 +105,8 @@ def route_of(scope: Scope) -> str:
     """Return the route's pattern (``/posts/{channel_id}/{message_id}``): a path as typed may hold anything."""
     if scope["path"].startswith("/assets/"):
         return "/assets"
+    if scope["path"] == "/openapi.json":
+        return "/openapi.json"
     return str(getattr(scope.get("route"), "path", "unknown"))
 
 

@@ -42,7 +42,9 @@ function icon(name) {
 }
 
 const day = (time) =>
-  new Intl.DateTimeFormat(tongue, { day: "numeric", month: "long", year: "numeric" }).format(new Date(time));
+  new Intl.DateTimeFormat(tongue === "en" ? "en-GB" : tongue, { day: "numeric", month: "long", year: "numeric" })
+    .format(new Date(time))
+    .replace(/\sг\.$/, "");
 const toTelegram = (link) => (typeof link === "string" && link.startsWith("https://t.me/") ? link : null);
 
 /* ---- the API ---- */
@@ -164,6 +166,7 @@ function sayLimits() {
 }
 
 function showChannels() {
+  find("fieldset").hidden = channels.length < 2;
   find("#channels").replaceChildren(
     ...channels.map((status) =>
       make(
@@ -194,7 +197,7 @@ async function look() {
   showChannels();
   sayCorpus();
   sayLimits();
-  box.focus({ preventScroll: true });
+  if (matchMedia("(hover: hover)").matches) box.focus({ preventScroll: true }); // on a phone it would call the keyboard
   const suggested = await call("/examples").catch(() => []); // a page without examples is a page all the same
   find("#examples").hidden = suggested.length === 0 || talk.childElementCount > 0;
   find("#examples").replaceChildren(
@@ -250,13 +253,16 @@ function busy(on) {
 
 const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+// Trying again the same may help with these.
+const HOPEFUL = new Set(["no_network", "internal", "store", "startup", "slow_down", "error", undefined]);
+
 function told(problem, retry) {
   return make(
     "div",
     { class: "problem", role: "alert" },
     make("p", {}, make("strong", {}, problem.message)),
     problem.cure ? make("p", {}, problem.cure) : "",
-    make("button", { type: "button", class: "soft", on: { click: retry } }, words().again),
+    HOPEFUL.has(problem.code) ? make("button", { type: "button", class: "soft", on: { click: retry } }, words().again) : "",
   );
 }
 
@@ -267,7 +273,26 @@ function newTurn(text) {
   const foot = make("footer", { class: "foot" });
   const root = make("article", { class: "turn" }, make("h2", {}, text), status, answer, sources, foot);
   let citations = [];
-  const sentences = [];
+  let sentences = [];
+
+  const piece = (sentence) => {
+    sentences.push(sentence);
+    status.hidden = true;
+    const key = sentence.citations.join(",");
+    let paragraph = answer.lastElementChild;
+    if (paragraph?.dataset.from !== key) {
+      paragraph = make("p", { "data-from": key });
+      answer.append(paragraph);
+    }
+    paragraph.querySelectorAll(".chip").forEach((chip) => chip.remove()); // chips close the group, not each sentence
+    paragraph.append(
+      make("span", {}, sentence.text + " "),
+      ...sentence.citations.flatMap((number) => {
+        const citation = citations.find((one) => one.number === number);
+        return citation ? [chip(citation, sentences, root)] : [];
+      }),
+    );
+  };
 
   const showSources = (title) => {
     const heading = make("h3", {}, title);
@@ -282,33 +307,24 @@ function newTurn(text) {
       status.textContent = words().writing;
       showSources(words().sources);
     },
-    piece(sentence) {
-      sentences.push(sentence);
-      status.hidden = true;
-      const key = sentence.citations.join(",");
-      let paragraph = answer.lastElementChild;
-      if (paragraph?.dataset.from !== key) {
-        paragraph = make("p", { "data-from": key });
-        answer.append(paragraph);
-      }
-      paragraph.querySelectorAll(".chip").forEach((chip) => chip.remove()); // chips close the group, not each sentence
-      paragraph.append(
-        make("span", {}, sentence.text + " "),
-        ...sentence.citations.flatMap((number) => {
-          const citation = citations.find((one) => one.number === number);
-          return citation ? [chip(citation, sentences, root)] : [];
-        }),
-      );
-    },
+    piece,
     final(done) {
       dialogue = done.dialogue_id;
       root.dataset.answer = done.id;
       answer.lang = done.language;
-      citations = done.citations;
-      if (done.outcome !== "answered") {
+      const streamed = sentences;
+      if (JSON.stringify(streamed) !== JSON.stringify(done.sentences)) {
+        sentences = []; // a model that broke off half-way is replaced by quotes
+        answer.replaceChildren();
+        done.sentences.forEach(piece);
+      }
+      if (done.outcome === "answered") {
+        const cited = new Set(done.citations.map((citation) => String(citation.number)));
+        for (const one of sources.querySelectorAll(".card")) if (!cited.has(one.dataset.number)) one.remove();
+      } else {
+        citations = done.citations;
         answer.replaceChildren(refusal(done));
         showSources(words().nearest);
-        sources.classList.add("nearest");
       }
       if (done.remark) answer.append(make("p", { class: "said" }, done.remark));
       foot.replaceChildren(rating(done.id), figures(done));
@@ -493,8 +509,8 @@ function rating(id) {
           async click(event) {
             const pressed = event.currentTarget;
             for (const other of root.querySelectorAll(".round")) other.setAttribute("aria-pressed", String(other === pressed));
-            root.querySelector(".why")?.remove();
-            if ((await store(vote)) && vote === "down") root.append(why((reason) => store(vote, reason)));
+            root.parentElement.querySelector(".why")?.remove();
+            if ((await store(vote)) && vote === "down") root.parentElement.append(why((reason) => store(vote, reason)));
           },
         },
       },
