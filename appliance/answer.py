@@ -196,6 +196,7 @@ async def ask(
             language=language,
             model=row.model,
             query=query,
+            relevance=result.relevance,
             note=note,
             times_ms=times_ms,
         )

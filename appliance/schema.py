@@ -217,6 +217,8 @@ class Answer:
         ``not_found`` the nearest posts.
     model : str
         ``"quotes"`` or the generator's name.
+    relevance : float
+        Calibrated probability in [0, 1] that the found posts answer.
     note : str
         Key of a remark for the asker (``"model_down"``, ``""``).
     """
@@ -230,6 +232,7 @@ class Answer:
     language: Language
     model: str
     query: str
+    relevance: float = 0.0
     note: str = ""
     times_ms: dict[str, float] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ out = Console(highlight=False, soft_wrap=True)
 
 SUITES = {
     "retrieval": "benchmarks.retrieval",
+    "answers": "benchmarks.answers",
     "ask": "benchmarks.ask",
     "import": "benchmarks.import_rate",
 }

@@ -1,0 +1,164 @@
+"""Suite `answers`: judge-free figures of whole answers, on the sample channel and on paragraphs kept or withheld."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from appliance import answer, ingest, sample
+from appliance.config import Config
+from appliance.index import Index
+from appliance.ledger import Ledger
+from appliance.schema import Answer, Asker, Channel, Final, Post, PostKey, Question, SearchResult
+from appliance.search import search
+from appliance.telegram_export import read_export
+from benchmarks.metrics import auroc
+from benchmarks.results import SHARED
+from benchmarks.sets import SearchSet, default_embedder, read_lines, read_set
+from models.ports import Embedder, Generator
+
+OPERATOR = Asker(sees_everything=True)
+Ask = Callable[[str, str | None, frozenset[PostKey]], Awaitable[Answer]]
+
+
+def run() -> dict[str, Any]:
+    """Ask the sample's questions and the set's, with the answering post there and taken away."""
+    return asyncio.run(measure(default_embedder()))
+
+
+async def measure(embedder: Embedder, generator: Generator | None = None) -> dict[str, Any]:
+    """Measure answers that quote, or that a generator writes.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    generator : Generator, optional
+
+    Returns
+    -------
+    dict
+        ``sample`` and, where the data is present, ``wiki-qa``: shares in [0, 1].
+    """
+    result: dict[str, Any] = {"model": generator.name if generator else "quotes"}
+    with sample.export() as path:
+        posts = [item for item in read_export(path) if isinstance(item, Post)]
+    async with asking(posts, embedder, generator) as ask:
+        result["sample"] = await measure_sample(ask)
+    if SHARED.exists():
+        wiki = read_set("wiki-qa")
+        async with asking(wiki.posts, embedder, generator) as ask:
+            result["wiki-qa"] = await measure_kept_and_withheld(ask, wiki)
+    return result
+
+
+@asynccontextmanager
+async def asking(posts: Sequence[Post], embedder: Embedder, generator: Generator | None) -> AsyncIterator[Ask]:
+    """Give a function that asks over these posts: (question, dialogue, posts withheld from the answer)."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Config(data_dir=Path(folder), _env_file=None)  # type: ignore[call-arg]
+        ledger = Ledger.open(Path(folder) / "ledger.duckdb")
+        index = Index.open(Path(folder) / "index", embedder=embedder.info)
+        stores = {"index": index, "ledger": ledger, "embedder": embedder}
+        for channel_id in sorted({post.channel_id for post in posts}):
+            ledger.save_channel(Channel(id=channel_id, title=str(channel_id), username=f"channel_{channel_id}"))
+        await ingest.ingest(list(posts), **stores)  # type: ignore[arg-type]
+        find = partial(search, **stores)  # type: ignore[arg-type]
+
+        async def ask(text: str, dialogue_id: str | None, withheld: frozenset[PostKey]) -> Answer:
+            async def without(query: str, **options: Any) -> SearchResult:
+                found = await find(query, **options)
+                kept = tuple(hit for hit in found.found if hit.post.key not in withheld)
+                return replace(found, found=kept, relevance=max((hit.relevance for hit in kept), default=0.0))
+
+            question = Question(text=text, asker=OPERATOR, door="cli", dialogue_id=dialogue_id)
+            walk = answer.ask(question, config=config, search=without, index=index, ledger=ledger, generator=generator)
+            final = [part async for part in walk][-1]
+            assert isinstance(final, Final)
+            return final.answer
+
+        try:
+            yield ask
+        finally:
+            index.close()
+            ledger.close()
+
+
+async def measure_sample(ask: Ask) -> dict[str, Any]:
+    """Ask the sample's evaluation questions."""
+    rows = []
+    catalogue = sample.catalogue()
+    for item in track([*catalogue["demo"], *catalogue["question"]], description="sample"):
+        dialogue = None
+        if "before" in item:
+            dialogue = (await ask(item["before"], None, frozenset())).dialogue_id
+        got = await ask(item["text"], dialogue, frozenset())
+        cited = [citation.post[1] for citation in got.citations] if got.outcome == "answered" else []
+        said = " ".join(sentence.text for sentence in got.sentences)
+        rows.append(
+            {
+                "kind": item["kind"],
+                "answered": got.outcome == "answered",
+                "cites": any(post in cited for post in item["posts"]),
+                "first": cited[:1] != [] and cited[0] in item["posts"],
+                "says": any(holds(said, words) for words in item["answer"]),
+            }
+        )
+    answerable = [row for row in rows if row["kind"] != "none"]
+    conflicts = [row for row in rows if row["kind"] == "conflict"]
+    return {
+        "questions": len(rows),
+        "answered": share(answerable, "answered"),
+        "cites_an_answering_post": share(answerable, "cites"),
+        "says_the_answer": share(answerable, "says"),
+        "newest_first_in_conflicts": share(conflicts, "first"),
+        "refused_unanswerable": 1 - share([row for row in rows if row["kind"] == "none"], "answered"),
+    }
+
+
+async def measure_kept_and_withheld(ask: Ask, wiki: SearchSet) -> dict[str, Any]:
+    """Ask every question twice: with its paragraph in reach, and with it withheld."""
+    answers = {line["id"]: line["answers"] for line in read_lines(SHARED / "wiki-qa" / "answers.jsonl")}
+    keys = {name: key for key, name in wiki.names.items()}
+    kept_scores, withheld_scores, rows = [], [], []
+    for query, text in track(wiki.queries.items(), description="wiki-qa"):
+        gold = frozenset(keys[name] for name in wiki.relevant[query])
+        kept = await ask(text, None, frozenset())
+        withheld = await ask(text, None, gold)
+        kept_scores.append(kept.relevance)
+        withheld_scores.append(withheld.relevance)
+        said = " ".join(sentence.text for sentence in kept.sentences)
+        rows.append(
+            {
+                "answered": kept.outcome == "answered",
+                "cites": kept.outcome == "answered" and any(one.post in gold for one in kept.citations),
+                "says": any(holds(said, words) for words in answers[query]),
+                "refused": withheld.outcome == "not_found",
+            }
+        )
+    return {
+        "questions": len(rows),
+        "refusal_auroc": auroc(kept_scores, withheld_scores),
+        "answered_when_kept": share(rows, "answered"),
+        "cites_the_paragraph": share(rows, "cites"),
+        "says_the_answer": share(rows, "says"),
+        "refused_when_withheld": share(rows, "refused"),
+    }
+
+
+def holds(said: str, words: str) -> bool:
+    """Tell whether an answer says these words, whatever the spaces and the case."""
+    return " ".join(words.casefold().split()) in " ".join(said.casefold().split())
+
+
+def share(rows: Sequence[dict[str, Any]], key: str) -> float:
+    """Share of the rows where `key` holds."""
+    return float(np.mean([row[key] for row in rows])) if rows else 0.0
