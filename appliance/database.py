@@ -30,6 +30,7 @@ from appliance.wal import heal, logs_of, set_aside, sync
 Result = TypeVar("Result")
 
 SCHEMA = "0001"  # newest step in migrations/versions
+MIGRATIONS = Path(__file__).parent / "migrations"
 WRITES_TOGETHER = 256  # waiting writes that may share one transaction
 BULK_ROWS = 2  # from this many rows DuckDB's inserts go through Arrow, the faster way
 MEMORY_LIMIT = "512MB"
@@ -352,7 +353,7 @@ def _migrate(engine: sa.Engine, path: Path) -> list[str]:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, SCHEMA)
