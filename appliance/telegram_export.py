@@ -70,7 +70,7 @@ def read_export(path: Path, *, username: str | None = None) -> Iterator[Item]:
     Broken
         A message that cannot be read, with the reason and the cure; reading goes on after it.
     BytesRead
-        After every MB, and at the end.
+        After every 64 KB or so, and at the end.
 
     Raises
     ------

@@ -24,6 +24,7 @@ import orjson
 from appliance.errors import BadExport
 
 CHUNK_BYTES = 1 << 20
+TELL_EVERY_BYTES = 1 << 16
 MAX_MESSAGE_BYTES = 4 << 20  # Telegram's largest messages take some 200 KB of JSON
 
 KINDS = frozenset({"public_channel", "private_channel", "public_supergroup", "private_supergroup", "private_group"})
@@ -48,7 +49,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class BytesRead:
-    """How far the file has been read."""
+    """How much of the file has been dealt with."""
 
     count: int
     total: int
@@ -150,10 +151,10 @@ class _Piece(NamedTuple):
 def _pieces(file: BinaryIO, total: int) -> Iterator[_Piece | BytesRead]:
     """Cut a file where messages and lists of messages start; no piece is longer than a message may be."""
     buffer = b""
-    begin = scan = read = 0
+    begin = scan = read = told = 0
     message_id: int | None = None
     is_passing = True  # over bytes that are not kept, but for their end
-    while chunk := file.read(CHUNK_BYTES):
+    while chunk := _read(file, read):
         read += len(chunk)
         buffer = buffer[begin:] + chunk
         scan = max(0, scan - begin)
@@ -166,14 +167,27 @@ def _pieces(file: BinaryIO, total: int) -> Iterator[_Piece | BytesRead]:
                 continue
             yield _Piece(buffer[begin:end], message_id, not is_message, is_passing)
             begin, message_id, is_passing = end, int(match[1]) if is_message else None, False
+            if (at := read - len(buffer) + begin) - told >= TELL_EVERY_BYTES:
+                told = at
+                yield BytesRead(at, total)
         scan = max(scan, len(buffer) - _CUT_REACH, begin)
         if not is_passing and len(buffer) - begin > MAX_MESSAGE_BYTES:
             yield _Piece(b"", message_id, is_headed=False, is_cut_short=True, is_too_large=True)
             is_passing, message_id = True, None
         if is_passing and len(buffer) - begin > _TAIL_BYTES:
             begin = len(buffer) - _TAIL_BYTES
-        yield BytesRead(read, total)
+            yield BytesRead(read - _TAIL_BYTES, total)
     yield _Piece(buffer[begin:], message_id, is_headed=False, is_cut_short=is_passing, is_last=True)
+    yield BytesRead(read, total)
+
+
+def _read(file: BinaryIO, at: int) -> bytes:
+    """Read on; a disk that fails is told of like a file that cannot be imported."""
+    try:
+        return file.read(CHUNK_BYTES)
+    except OSError as error:
+        cure = "Copy the export to a sound disk and import it again; nothing is doubled."
+        raise BadExport(f"The file cannot be read beyond byte {at} ({error.strerror}).", cure=cure) from error
 
 
 def _brace_before(buffer: bytes, begin: int, end: int) -> int:
