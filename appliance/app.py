@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 import structlog
@@ -23,7 +24,7 @@ from appliance.journal import Journal
 from appliance.ledger import Ledger
 from appliance.links import post_link
 from appliance.metrics import Metrics
-from appliance.schema import Asker, Channel, Post, PostKey
+from appliance.schema import Asker, Channel, ChannelStatus, Filters, Post, PostKey
 from appliance.search import search
 from appliance.verbs import Verbs
 from appliance.web.api import create_api
@@ -85,19 +86,21 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         if config.generator_url:
             generator = load_generator(config.generator_url, config.generator_model)
             stack.push_async_callback(generator.aclose)
-        stores = {"index": index, "ledger": ledger, "embedder": embedder}
-        for note in (*ledger.notes, *await ingest.reconcile(**stores)):
+        for note in (*ledger.notes, *await ingest.reconcile(index=index, ledger=ledger, embedder=embedder)):
             log.warning("healed", what=note)
         metrics = Metrics(ledger, journal)
-        find = partial(search, **stores)
+        find = partial(search, index=index, ledger=ledger, embedder=embedder)
 
-        async def channels(asker: Asker) -> list:
+        # What the first question would wait for (morphology, the words' index) is loaded now.
+        await find("разогрев", asker=Asker(sees_everything=True), filters=Filters())
+
+        async def channels(asker: Asker) -> list[ChannelStatus]:
             return await asyncio.to_thread(ledger.channels, asker)
 
         async def post(key: PostKey, asker: Asker) -> tuple[Post, str] | None:
             return await asyncio.to_thread(visible_post, ledger, key, asker)
 
-        async def stats() -> dict:
+        async def stats() -> dict[str, Any]:
             return await asyncio.to_thread(ledger.stats)
 
         async def ready() -> list[str]:
@@ -114,8 +117,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
                 saved=metrics.saved,
             ),
             search=find,
-            import_export=partial(ingest.import_export, **stores),
-            ingest=partial(ingest.ingest, **stores),
+            import_export=partial(ingest.import_export, index=index, ledger=ledger, embedder=embedder),
+            ingest=partial(ingest.ingest, index=index, ledger=ledger, embedder=embedder),
             register=partial(members.register, ledger=ledger),
             rate=partial(feedback.rate, ledger=ledger),
             channels=channels,
@@ -126,7 +129,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         yield App(config, verbs, index, ledger, journal, metrics.render)
 
 
-async def _settle(task: asyncio.Task) -> None:
+async def _settle(task: asyncio.Task[Any]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError, ModelError):
         await task
@@ -199,7 +202,6 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
             server_header=False,
         )
     )
-    server.install_signal_handlers = lambda: None  # the command owns the signals
     running = asyncio.create_task(_serve(server))
     while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)

@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+PANEL_WIDTH = 100
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Channels = Annotated[list[str] | None, typer.Option("--channel", "-c", help="Only this channel: @name, title or id.")]
@@ -61,14 +62,15 @@ def serve(
 
 
 async def _serve(config: Config, demo: bool) -> None:
-    configure_logs(config.log)
+    configure_logs(config.log, least="warning" if demo else "info")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_app(config) as opened, open_doors(opened) as url:
         if demo:
             async with connect(config) as client:
-                await _show_demo(client, config)
+                await _show_demo(client)
+            configure_logs(config.log)
         bot = (
             "and the bot answers" if config.telegram_token.get_secret_value() else "no bot: TELEGRAM_BOT_TOKEN is empty"
         )
@@ -77,7 +79,7 @@ async def _serve(config: Config, demo: bool) -> None:
         out.print("Stopping…")
 
 
-async def _show_demo(client: httpx.AsyncClient, config: Config) -> None:
+async def _show_demo(client: httpx.AsyncClient) -> None:
     if not checked(await client.get("/channels")):
         out.print("No posts yet: importing the sample channel.")
         with sample.export() as path:
@@ -205,9 +207,9 @@ async def _print_answer(client: httpx.AsyncClient, body: dict[str, Any], json: b
     ]
     times = answer["times_ms"]
     subtitle = f"[dim]links {times['links']:.0f} ms · complete {times['complete']:.0f} ms[/]"
-    out.print(
-        Panel("\n".join(lines), title=f"[bold]{escape(body['question'])}[/]", title_align="left", subtitle=subtitle)
-    )
+    title = f"[bold]{escape(body['question'])}[/]"
+    panel = Panel("\n".join(lines), title=title, title_align="left", subtitle=subtitle, width=PANEL_WIDTH)
+    out.print(panel, soft_wrap=False, crop=False, overflow="fold")
 
 
 @app.command()

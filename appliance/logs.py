@@ -9,13 +9,15 @@ from typing import Literal
 import structlog
 
 
-def configure_logs(style: Literal["auto", "json", "plain"]) -> None:
+def configure_logs(style: Literal["auto", "json", "plain"], least: Literal["info", "warning"] = "info") -> None:
     """Send structlog's events and the libraries' warnings to standard error.
 
     Parameters
     ----------
     style : {'auto', 'json', 'plain'}
         ``auto`` writes for people on a terminal and JSON elsewhere.
+    least : {'info', 'warning'}
+        Least level written.
     """
     plain = style == "plain" or (style == "auto" and sys.stderr.isatty())
     renderer: structlog.types.Processor = (
@@ -30,8 +32,8 @@ def configure_logs(style: Literal["auto", "json", "plain"]) -> None:
     ]
     structlog.configure(
         processors=[*steps, *([] if plain else [structlog.processors.dict_tracebacks]), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[least.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from appliance.schema import FoundPost, Sentence
-from appliance.text import clean, lemmas, sentences
+from appliance.text import clean, lemmas, sentences, words
 
 MAX_POSTS = 3
-MAX_SENTENCES = 4
-MAX_PER_POST = 3
+MAX_SENTENCES = 5
+MAX_FIRST = 3  # sentences of the first post; the others give one each
 MAX_SENTENCE_CHARS = 420
 WORTH_QUOTING = 0.55  # a further post must be this close to the first in relevance
-NEIGHBOUR_WEIGHT = 0.25  # an answer often follows the sentence that repeats the question
+CARRIED = (0.7, 0.4)  # what a sentence gives the two after it: an answer stands right after the words of its question
+HEADING_WORDS = 12
+_ENDS = re.compile(r"[.!…)»\"”]\W*$")
+_ITEM = re.compile(r"^(?:\W|\d+[.)])")
+_TAGS = re.compile(r"^\W*(?:#\w+\W*)+$")
 
 
 def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable[[str], float]) -> list[float]:
-    """Score sentences by the weighted share of the query's lemmas they hold.
+    """Score sentences by the weighted share of the query's lemmas they hold, and follow.
 
     Parameters
     ----------
@@ -30,20 +35,47 @@ def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable
     Returns
     -------
     list of float
-        One score in [0, 1 + NEIGHBOUR_WEIGHT] a sentence; a neighbour's match counts a little, for an answer
-        often stands right after the words of its question.
+        One score a sentence. Headings, questions and tags say nothing themselves, so they score 0 and hand theirs on.
     """
     wanted = dict.fromkeys(query)
     total = sum(weight(lemma) for lemma in wanted) or 1.0
-    own = []
-    for text in texts:
+    own, speaks = [], []
+    for place, text in enumerate(texts):
         held = set(lemmas(text))
         own.append(sum(weight(lemma) for lemma in wanted if lemma in held) / total)
+        speaks.append(place == len(texts) - 1 or not is_heading(text, is_first=place == 0))
     scores = []
     for place, score in enumerate(own):
-        before = own[place - 1] if place else 0.0
-        scores.append(score + NEIGHBOUR_WEIGHT * before)
+        handed = max(
+            (own[place - back] * share for back, share in enumerate(CARRIED, start=1) if back <= place), default=0
+        )
+        scores.append((score + handed) * (speaks[place] and not _TAGS.match(texts[place])))
     return scores
+
+
+def is_heading(text: str, *, is_first: bool) -> bool:
+    """Tell whether a sentence only announces what follows: a question, a line that ends with a colon, a title.
+
+    Parameters
+    ----------
+    text : str
+    is_first : bool
+        It opens the post.
+
+    Returns
+    -------
+    bool
+    """
+    last = text.rstrip(' »"”)*_')[-1:]
+    if last in {"?", ":"}:
+        return True
+    is_item = bool(_ITEM.match(text)) and not is_first
+    return not is_item and not _ENDS.search(text) and len(words(text)) <= HEADING_WORDS and not has_figure(text)
+
+
+def has_figure(text: str) -> bool:
+    """Tell whether a sentence holds a number: it says something, however short."""
+    return any(map(str.isdigit, text))
 
 
 def quote(found: Sequence[FoundPost], query: str, weight: Callable[[str], float]) -> list[Sentence]:
@@ -75,15 +107,16 @@ def quote(found: Sequence[FoundPost], query: str, weight: Callable[[str], float]
         texts = [text[start:end] for start, end in sentences(text)]
         if not texts:
             continue
+        room = min(1 if chosen else MAX_FIRST, MAX_SENTENCES - len(chosen))
         scores = sentence_scores(texts, wanted, weight)
-        ranked = sorted(range(len(texts)), key=lambda place: (-scores[place], place))
-        room = min(MAX_PER_POST if not chosen else 1, MAX_SENTENCES - len(chosen))
-        best = scores[ranked[0]]
-        places = sorted(place for place in ranked[:room] if scores[place] >= 0.5 * best)
-        chosen += [Sentence(text=shorten(texts[place]), citations=(rank,)) for place in places]
-        if len(chosen) >= MAX_SENTENCES:
-            break
+        chosen += [Sentence(text=shorten(texts[place]), citations=(rank,)) for place in best_places(scores, room)]
     return chosen
+
+
+def best_places(scores: Sequence[float], room: int) -> list[int]:
+    """Choose up to `room` sentences: the best, and others at least half as good, in the post's order."""
+    ranked = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[:room]
+    return sorted(place for place in ranked if scores[place] >= 0.5 * scores[ranked[0]])
 
 
 def shorten(text: str, limit: int = MAX_SENTENCE_CHARS) -> str:

@@ -64,14 +64,13 @@ async def measure(embedder: Embedder, generator: Generator | None = None) -> dic
 async def asking(posts: Sequence[Post], embedder: Embedder, generator: Generator | None) -> AsyncIterator[Ask]:
     """Give a function that asks over these posts: (question, dialogue, posts withheld from the answer)."""
     with tempfile.TemporaryDirectory() as folder:
-        config = Config(data_dir=Path(folder), _env_file=None)  # type: ignore[call-arg]
+        config = Config(data_dir=Path(folder), _env_file=None)
         ledger = Ledger.open(Path(folder) / "ledger.duckdb")
         index = Index.open(Path(folder) / "index", embedder=embedder.info)
-        stores = {"index": index, "ledger": ledger, "embedder": embedder}
         for channel_id in sorted({post.channel_id for post in posts}):
             ledger.save_channel(Channel(id=channel_id, title=str(channel_id), username=f"channel_{channel_id}"))
-        await ingest.ingest(list(posts), **stores)  # type: ignore[arg-type]
-        find = partial(search, **stores)  # type: ignore[arg-type]
+        await ingest.ingest(list(posts), index=index, ledger=ledger, embedder=embedder)
+        find = partial(search, index=index, ledger=ledger, embedder=embedder)
 
         async def ask(text: str, dialogue_id: str | None, withheld: frozenset[PostKey]) -> Answer:
             async def without(query: str, **options: Any) -> SearchResult:

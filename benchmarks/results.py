@@ -137,7 +137,8 @@ def render_into(path: Path, blocks: dict[str, str]) -> bool:
     after = before
     for name, text in blocks.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        after = pattern.sub(lambda match, text=text: f"{match[1]}{text.rstrip()}\n{match[2]}", after)
+        body = text.rstrip().replace("\\", r"\\")
+        after = pattern.sub(rf"\g<1>{body}\n\g<2>", after)
     if after != before:
         path.write_text(after, encoding="utf-8")
     return after != before
