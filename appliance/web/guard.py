@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
 
 import structlog
@@ -24,6 +26,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+LINGER_BYTES = 1 << 20
+LINGER_S = 1.0
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -35,7 +39,8 @@ def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = per
     ----------
     app : ASGIApp
     max_body_bytes : int
-        A larger claim in ``Content-Length`` is refused before a byte is read; a body without a claim is counted.
+        A larger claim in ``Content-Length`` never reaches the application; a body without a claim is counted.
+        Of a refused body at most `LINGER_BYTES` are read and dropped; a claim above that is answered at once.
     clock : callable
         Seconds, for the log.
 
@@ -59,6 +64,7 @@ def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = per
             message = await receive()
             read += len(message.get("body", b""))
             if read > max_body_bytes:
+                await drain(receive)
                 raise HTTPException(413)
             return message
 
@@ -77,7 +83,9 @@ def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = per
         headers = Headers(scope=scope)
         language = language_of_headers(headers)
         try:
-            if claimed(headers) > max_body_bytes:
+            if (claim := claimed(headers)) > max_body_bytes:
+                if claim <= LINGER_BYTES:
+                    await drain(receive)
                 await problem(413, "body_too_large", language)(scope, receive, dressed)
             else:
                 await app(scope, counted, dressed)
@@ -93,6 +101,18 @@ def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = per
             tell("request", method=method, route=route, status=status, ms=round((clock() - began) * 1000, 1))
 
     return guarded
+
+
+async def drain(receive: Receive) -> None:
+    """Read a little of a refused body: a sender cut off in the middle of it would not hear the answer."""
+    read = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while read <= LINGER_BYTES:
+                message = await receive()
+                read += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def claimed(headers: Headers) -> int:
