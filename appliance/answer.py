@@ -36,6 +36,7 @@ from models.ports import Generator
 LINKS = 5  # posts shown at once, quoted from and shown to the model
 NEAREST = 3  # posts shown with a refusal
 ANSWER_ABOVE = 0.5  # calibrated probability that a found post answers; below, "not found" is the honest answer
+LEADING, AS_RELEVANT = 3, 0.9  # posts that change places by age
 TITLE_CHARS = 90
 TURNS = 6
 
@@ -73,6 +74,25 @@ def cite(found: Sequence[FoundPost]) -> tuple[Citation, ...]:
         )
         for number, hit in enumerate(found, start=1)
     )
+
+
+def newest_first(found: Sequence[FoundPost]) -> tuple[FoundPost, ...]:
+    """Let the newest of the equally relevant leading posts speak first: rules and prices change.
+
+    Parameters
+    ----------
+    found : sequence of FoundPost
+        Best first.
+
+    Returns
+    -------
+    tuple of FoundPost
+        The same posts; only leading ones, at least `AS_RELEVANT` as relevant as the first, changed places.
+    """
+    leading = 0
+    while leading < min(len(found), LEADING) and found[leading].relevance >= AS_RELEVANT * found[0].relevance:
+        leading += 1
+    return (*sorted(found[:leading], key=lambda hit: hit.post.date, reverse=True), *found[leading:])
 
 
 async def ask(
@@ -127,7 +147,8 @@ async def ask(
 
     language = language_of(text)
     known = bool(result.found) and result.relevance >= ANSWER_ABOVE
-    shown = cite(result.found[: LINKS if known else NEAREST])
+    found = newest_first(result.found[:LINKS]) if known else result.found[:NEAREST]
+    shown = cite(found)
     yield Links(shown)
 
     sentences: list[Sentence] = []
@@ -136,7 +157,7 @@ async def ask(
         written = Written()
         writing = write(
             query,
-            result.found[:LINKS],
+            found,
             written,
             generator=generator,
             language=language,
@@ -157,7 +178,7 @@ async def ask(
             sentences, model = written.sentences, generator.name
     if known and not sentences:
         before = perf_counter()
-        sentences = await asyncio.to_thread(quote, result.found[:LINKS], query, index.rarity)
+        sentences = await asyncio.to_thread(quote, found, query, index.rarity)
         times_ms["quote"] = (perf_counter() - before) * 1000
         for sentence in sentences:
             yield Piece(sentence)
