@@ -16,17 +16,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import orjson
 
 from appliance.errors import StartupError, StoreError
+from appliance.journal_rows import STEPS, Outgoing, Priority, Queued, Update, UpdateKey
+
+__all__ = ["DAY_S", "Journal", "Outgoing", "Priority", "Queued", "Update", "UpdateKey"]
 
 Result = TypeVar("Result")
-UpdateKey = tuple[int, int]  # (bot id, update id)
-Priority = Literal["final", "draft"]
 
 DAY_S = 86_400.0
 _FINAL, _DRAFT = 0, 1
@@ -40,125 +40,6 @@ UNION ALL SELECT 'outbox_' || state, count(*) FROM outbox WHERE state = 'failed'
 UNION ALL SELECT name, n FROM tally
 """
 _COUNTED = ("inbox_pending", "inbox_quarantined", "outbox_queued", "outbox_sending", "outbox_failed", "maybe_twice")
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS inbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    bot_id INTEGER NOT NULL,
-    update_id INTEGER NOT NULL,
-    raw BLOB NOT NULL,
-    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'quarantined')),
-    attempts INTEGER NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT '',
-    received_at REAL NOT NULL,
-    UNIQUE (bot_id, update_id)
-);
-CREATE INDEX IF NOT EXISTS inbox_pending ON inbox (seq) WHERE state = 'pending';
-CREATE INDEX IF NOT EXISTS inbox_quarantined ON inbox (seq) WHERE state = 'quarantined';
-CREATE TABLE IF NOT EXISTS seen (
-    bot_id INTEGER NOT NULL,
-    update_id INTEGER NOT NULL,
-    day INTEGER NOT NULL,
-    PRIMARY KEY (bot_id, update_id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS outbox (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    chat_id INTEGER NOT NULL,
-    priority INTEGER NOT NULL,
-    method TEXT NOT NULL,
-    payload BLOB NOT NULL,
-    not_before REAL NOT NULL,
-    state TEXT NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'sending', 'sent', 'failed')),
-    attempts INTEGER NOT NULL DEFAULT 0,
-    maybe_twice INTEGER NOT NULL DEFAULT 0,
-    message_id INTEGER,
-    dialogue_id TEXT,
-    reason TEXT NOT NULL DEFAULT '',
-    queued_at REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS outbox_open ON outbox (chat_id, priority, id) WHERE state IN ('queued', 'sending');
-CREATE INDEX IF NOT EXISTS outbox_dialogue ON outbox (chat_id, message_id) WHERE dialogue_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS outbox_failed ON outbox (id) WHERE state = 'failed';
-CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """An update as Telegram sent it.
-
-    Attributes
-    ----------
-    seq : int
-        Order of arrival; give the last one to `Journal.next_pending` as ``after``.
-    raw : bytes
-        JSON, unparsed.
-    attempts : int
-        How many times it was handed out, this time included; more than one means work on it was cut off.
-    reason : str
-        Why the last attempt failed, or why it is quarantined.
-    """
-
-    seq: int
-    bot_id: int
-    update_id: int
-    raw: bytes
-    attempts: int
-    reason: str
-    received_at: float
-
-    @property
-    def key(self) -> UpdateKey:
-        """(bot id, update id)."""
-        return (self.bot_id, self.update_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message to send.
-
-    Attributes
-    ----------
-    method : str
-        Bot API method, e.g. ``"sendMessage"``.
-    payload : dict
-        Its parameters, JSON-ready.
-    priority : {'final', 'draft'}
-        Finals go before drafts.
-    not_before : float
-        Earliest time, seconds since the epoch; 0 for at once.
-    dialogue_id : str or None
-        Dialogue that a reply to the sent message continues; see `Journal.dialogue_of`.
-    """
-
-    chat_id: int
-    method: str
-    payload: dict[str, Any]
-    priority: Priority = "final"
-    not_before: float = 0.0
-    dialogue_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """A message in the outbox.
-
-    Attributes
-    ----------
-    attempts : int
-        How many times it was marked as sending.
-    maybe_twice : bool
-        A crash came between an earlier call and its mark: it may have been sent already.
-    """
-
-    id: int
-    chat_id: int
-    method: str
-    payload: dict[str, Any]
-    priority: Priority
-    not_before: float
-    attempts: int
-    maybe_twice: bool
 
 
 class Journal:
@@ -206,8 +87,18 @@ class Journal:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
-            connection.executescript(_SCHEMA)
+            taken = connection.execute("PRAGMA user_version").fetchone()[0]
+            if taken > len(STEPS):
+                raise StartupError(
+                    f"The journal {path} has schema {taken}, this PostFinder knows {len(STEPS)}.",
+                    cure="Install the PostFinder that wrote it.",
+                )
+            for number, step in enumerate(STEPS[taken:], taken + 1):
+                connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
             return cls(path, connection)
+        except StartupError:
+            connection.close()
+            raise
         except sqlite3.OperationalError as error:
             connection.close()
             if "locked" not in str(error):
@@ -292,6 +183,26 @@ class Journal:
             return sorted((Update(*row) for row in rows), key=lambda update: update.seq)
 
         return self._durably(act)
+
+    def begin(self, update: UpdateKey) -> int:
+        """Say that work begins on an update that earlier processes did not finish. On disk when this returns.
+
+        Being handed out blames no update: many are when a process dies. One that was begun alone again and again is
+        what ends the process.
+
+        Parameters
+        ----------
+        update : (bot id, update id)
+
+        Returns
+        -------
+        int
+            How many times it was begun, this time included; 0 when it is not pending.
+        """
+        pending = "bot_id = ? AND update_id = ? AND state = 'pending'"
+        count = f"UPDATE inbox SET begun = begun + 1 WHERE {pending} RETURNING begun"  # noqa: S608
+        rows = self._durably(lambda: self._rows(count, *update))
+        return cast("int", rows[0][0]) if rows else 0
 
     def done(self, updates: Sequence[UpdateKey], outgoing: Sequence[Outgoing] = ()) -> list[int]:
         """Mark updates as done and queue their replies, both or neither.

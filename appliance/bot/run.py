@@ -70,7 +70,7 @@ async def run_bot(
     outbox = Outbox(bot, journal, pacer)
     courtesies = Courtesies(bot, pacer)
     lanes = Lanes(LANES_AT_ONCE)
-    arrived = asyncio.Event()
+    arrived, alone = asyncio.Event(), asyncio.Lock()
 
     async def dialogue_of(chat_id: int, message_id: int) -> str | None:
         return await asyncio.to_thread(journal.dialogue_of, chat_id, message_id)
@@ -78,7 +78,7 @@ async def run_bot(
     dispatcher = create_dispatcher(verbs, courtesies, dialogue_of)
 
     def job(update: Update) -> Job:
-        return partial(work_on, update, bot=bot, dispatcher=dispatcher, journal=journal, outbox=outbox)
+        return partial(work_on, update, bot=bot, dispatcher=dispatcher, journal=journal, outbox=outbox, alone=alone)
 
     tasks: list[asyncio.Task[None]] = []
     try:

@@ -22,10 +22,13 @@ from appliance.texts import language_of_code, say
 
 log = structlog.get_logger()
 
-MOST_ATTEMPTS = 3  # an update whose work was cut off this often may be what brings the process down
+MOST_HANDED_OUT = 3  # an update that outlived more processes is worked on alone among its kind, and counted
+MOST_BEGUN = 5  # cut off alone this often, it is what ends the process
 
 
-async def work_on(update: Update, *, bot: Bot, dispatcher: Dispatcher, journal: Journal, outbox: Outbox) -> None:
+async def work_on(
+    update: Update, *, bot: Bot, dispatcher: Dispatcher, journal: Journal, outbox: Outbox, alone: asyncio.Lock
+) -> None:
     """Answer an update, or quarantine it with the reason.
 
     Parameters
@@ -38,12 +41,23 @@ async def work_on(update: Update, *, bot: Bot, dispatcher: Dispatcher, journal: 
     journal : Journal
     outbox : Outbox
         Woken when there is something to send.
+    alone : asyncio.Lock
+        Held for an update that may be what ended earlier processes.
     """
+    if update.attempts <= MOST_HANDED_OUT:
+        await _work(update, bot, dispatcher, journal, outbox)
+        return
+    async with alone:
+        begun = await asyncio.to_thread(journal.begin, update.key)
+        if begun > MOST_BEGUN:
+            await _quarantine(update, f"cut off {begun - 1} times", journal)
+        else:
+            await _work(update, bot, dispatcher, journal, outbox)
+
+
+async def _work(update: Update, bot: Bot, dispatcher: Dispatcher, journal: Journal, outbox: Outbox) -> None:
     if update.bot_id != bot.id:
         await _quarantine(update, "for another bot", journal)
-        return
-    if update.attempts > MOST_ATTEMPTS:
-        await _quarantine(update, f"cut off {update.attempts - 1} times", journal)
         return
     try:
         event = TelegramUpdate.model_validate(json.loads(update.raw), context={"bot": bot})

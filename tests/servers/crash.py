@@ -1,0 +1,101 @@
+"""Processes to be killed: they take updates in, carefully or not, and answer each with its own text.
+
+Run as ``python -m tests.servers.crash``; each line ``URL JOURNAL KIND`` on standard input forks a process and prints
+its id. ``careful`` is the appliance's intake, work and outbox; ``hasty`` acknowledges before it journals; ``stock`` is
+aiogram's own polling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+from aiogram import Bot, Dispatcher
+from aiogram.types import Message
+from aiogram.utils.formatting import Text
+
+from appliance.bot import intake
+from appliance.bot.lanes import Lanes
+from appliance.bot.outbox import Outbox
+from appliance.bot.outgoing import messages_for
+from appliance.bot.pacing import Pace, Pacer
+from appliance.bot.run import open_bot
+from appliance.bot.work import work_on
+from appliance.journal import Journal, Outgoing
+from tests.servers.botapi import DEFAULT_TOKEN
+
+WORK_S = 0.05
+DEADLY = "смертельно"  # ends the process that works on it
+
+
+async def echo(message: Message) -> list[Outgoing]:
+    if message.text == DEADLY:
+        os._exit(9)
+    await asyncio.sleep(WORK_S)
+    return messages_for(message, [Text(message.text or "")])
+
+
+async def careful(bot: Bot, journal: Journal) -> None:
+    outbox, lanes, arrived = Outbox(bot, journal, Pacer(Pace(speed=1000))), Lanes(8), asyncio.Event()
+    dispatcher = Dispatcher(disable_fsm=True)
+    dispatcher.message.register(echo)
+    alone = asyncio.Lock()
+    job = partial(partial, work_on, bot=bot, dispatcher=dispatcher, journal=journal, outbox=outbox, alone=alone)
+    await asyncio.gather(
+        intake.poll(bot, journal, arrived.set), intake.feed(journal, lanes, job, arrived), outbox.run()
+    )
+
+
+async def hasty(bot: Bot, journal: Journal) -> None:
+    """Acknowledge as soon as updates are here, journal a moment later: what a crash between loses is lost."""
+    get_updates = intake.get_updates
+
+    async def acknowledging(bot: Bot, offset: int, limit: int) -> tuple[int, bytes]:
+        status, body = await get_updates(bot, offset, limit)
+        updates = intake.read_updates(body)
+        if updates:
+            await bot.get_updates(offset=updates[-1][0] + 1, timeout=0, limit=1)
+            await asyncio.sleep(WORK_S)
+        return status, body
+
+    intake.get_updates = acknowledging
+    await careful(bot, journal)
+
+
+async def stock(bot: Bot, journal: Journal) -> None:
+    dispatcher = Dispatcher()
+
+    @dispatcher.message()
+    async def answer(message: Message) -> None:
+        await asyncio.sleep(WORK_S * 10 * random.random())
+        await message.answer(message.text or "")
+
+    await dispatcher.start_polling(bot)
+
+
+async def main(url: str, path: str, kind: str) -> None:
+    bot = open_bot(DEFAULT_TOKEN, url)
+    with Journal.open(Path(path)) as journal:
+        await {"careful": careful, "hasty": hasty, "stock": stock}[kind](bot, journal)
+
+
+def serve() -> None:
+    """Fork a process for each line: importing aiogram once is quicker than once for each."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            os.dup2(2, 1)  # its log is no answer to a line
+            asyncio.run(main(*line.split()))
+            os._exit(0)
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve()
