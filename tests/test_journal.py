@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from appliance.errors import StartupError, StoreError
 from appliance.journal import DAY_S, Journal, Outgoing
+from appliance.journal_rows import STEPS
 
 BOT = 77
 ROOT = Path(__file__).parents[1]
@@ -246,6 +247,31 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="cannot be read"):
         Journal.open(path)
     assert path.read_bytes().startswith(b"something else")
+
+
+def test_an_older_journal_is_brought_up_and_a_newer_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with sqlite3.connect(path) as old:
+        old.executescript(STEPS[0] + "PRAGMA user_version = 1;")
+        old.execute("INSERT INTO inbox (bot_id, update_id, raw, received_at) VALUES (?, 1, x'7b7d', 0)", (BOT,))
+    old.close()
+    with Journal.open(path) as journal:
+        assert [update.update_id for update in journal.next_pending()] == [1]
+        assert (journal.begin((BOT, 1)), journal.begin((BOT, 1)), journal.begin((BOT, 2))) == (1, 2, 0)
+    with sqlite3.connect(path) as new:
+        new.execute("PRAGMA user_version = 99")
+    new.close()
+    with pytest.raises(StartupError, match="schema 99"):
+        Journal.open(path)
+
+
+def test_a_reply_finds_the_dialogue_of_what_it_answers(journal: Journal) -> None:
+    first, second = journal.enqueue([reply(5, dialogue_id="d1"), reply(6)])
+    for message in (first, second):
+        journal.mark_sending(message)
+        journal.mark_sent(message, 1000)
+    assert journal.dialogue_of(5, 1000) == "d1"
+    assert journal.dialogue_of(6, 1000) is None
 
 
 # Crashes
