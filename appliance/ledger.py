@@ -628,16 +628,32 @@ class Ledger:
         ]
         return {**figures.stats(self._read), "channels": channels}
 
-    def timings(self) -> Iterator[tuple[str, str, dict[str, float]]]:
-        """Go through all questions' doors, outcomes and stage times, oldest first.
+    def outcomes(self) -> dict[tuple[str, str], int]:
+        """Count all questions by outcome and door.
+
+        Returns
+        -------
+        dict of (outcome, door) to int
+        """
+        columns = (question.c.outcome, question.c.door)
+        rows = self._read(sa.select(*columns, sa.func.count()).group_by(*columns))
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    def timings(self, limit: int) -> Iterator[dict[str, float]]:
+        """Go through the stage times of the newest questions, newest first.
+
+        Parameters
+        ----------
+        limit : int
+            At most this many.
 
         Yields
         ------
-        tuple of (door, outcome, times_ms)
+        dict of str to float
+            Milliseconds by stage.
         """
-        columns = (question.c.door, question.c.outcome, question.c.times_ms)
-        for row in self._read(sa.select(*columns).order_by(question.c.asked_at)):
-            yield row[0], row[1], row[2]
+        for row in self._read(sa.select(question.c.times_ms).order_by(question.c.asked_at.desc()).limit(limit)):
+            yield row[0]
 
 
 def _now() -> datetime:

@@ -8,6 +8,7 @@ from appliance.journal import Journal
 from appliance.ledger import Ledger
 from appliance.schema import QuestionRow
 
+TIMED = 50_000  # newest questions whose stage times are counted at start
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -43,8 +44,10 @@ class Metrics:
         self._channels = self._gauge("postfinder_channels", "Channels searched.")
         self._posts = self._gauge("postfinder_posts", "Posts stored, by channel.", ["channel"])
         self._backlog = self._gauge("postfinder_journal", "Updates and messages in the journal, by state.", ["state"])
-        for door, outcome, times_ms in ledger.timings():
-            self._count(door, outcome, times_ms)
+        for (outcome, door), n in ledger.outcomes().items():
+            self._questions.labels(outcome=outcome, door=door).inc(n)
+        for times_ms in ledger.timings(TIMED):
+            self._time(times_ms)
 
     def saved(self, row: QuestionRow) -> None:
         """Count a question whose row has just been stored.
@@ -53,7 +56,8 @@ class Metrics:
         ----------
         row : QuestionRow
         """
-        self._count(row.door, row.outcome, row.times_ms)
+        self._questions.labels(outcome=row.outcome, door=row.door).inc()
+        self._time(row.times_ms)
 
     def render(self) -> bytes:
         """Write the metrics in Prometheus text format 0.0.4.
@@ -78,7 +82,6 @@ class Metrics:
     def _gauge(self, name: str, text: str, labels: list[str] | None = None) -> Gauge:
         return Gauge(name, text, labels or [], registry=self._registry)
 
-    def _count(self, door: str, outcome: str, times_ms: dict[str, float]) -> None:
-        self._questions.labels(outcome=outcome, door=door).inc()
+    def _time(self, times_ms: dict[str, float]) -> None:
         for stage, value in times_ms.items():
             self._stages.labels(stage=stage).observe(value / 1000)
