@@ -764,7 +764,7 @@ async def test_page_speaks_both_languages() -> None:
     keys = [set(re.findall(r"^    (\w+):", part, re.MULTILINE)) for part in (russian, english)]
     assert keys[0] == keys[1]
     page = (PAGE / "index.html").read_text()
-    script = (PAGE / "app.js").read_text()
+    script = "".join(file.read_text() for file in PAGE.glob("*.js"))
     used = set(re.findall(r'data-(?:word|label)="(\w+)"', page)) | set(re.findall(r"words\(\)\.(\w+)", script))
     assert used == keys[0]
 

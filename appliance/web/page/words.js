@@ -7,7 +7,7 @@ const plural = (tongue, count, forms) => {
 const ru = (count, one, few, many) => plural("ru", count, { one, few, many, other: few });
 const en = (count, one, other) => plural("en", count, { one, other });
 
-export const WORDS = {
+const WORDS = {
   ru: {
     skip: "К вопросу",
     fresh: "Новый разговор",
@@ -131,7 +131,7 @@ export const WORDS = {
   },
 };
 
-export const preferred = () => {
+const preferred = () => {
   let kept = null;
   try {
     kept = localStorage.getItem("tongue");
@@ -143,10 +143,21 @@ export const preferred = () => {
   return wish ?? "en";
 };
 
-export const keep = (tongue) => {
+let spoken = preferred();
+
+export const tongue = () => spoken;
+export const words = () => WORDS[spoken];
+
+export function choose(next) {
+  spoken = next;
   try {
-    localStorage.setItem("tongue", tongue);
+    localStorage.setItem("tongue", next);
   } catch {
     // the choice lasts as long as the page
   }
-};
+}
+
+export const day = (time) =>
+  new Intl.DateTimeFormat(spoken === "en" ? "en-GB" : spoken, { day: "numeric", month: "long", year: "numeric" })
+    .format(new Date(time))
+    .replace(/\sг\.$/, "");
