@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from appliance.tables import event, feedback, post, question, user
+from appliance.schema import Channel, ChannelStatus
+from appliance.tables import channel, event, feedback, post, question, user
 
 DAYS = 30  # days listed one by one
 TIMED = 10_000  # newest questions whose stage times are ranked
@@ -18,19 +19,22 @@ TIMED = 10_000  # newest questions whose stage times are ranked
 Read = Callable[[sa.Executable], Sequence[Any]]
 
 
-def stats(read: Read) -> dict[str, Any]:
+def stats(read: Read, statuses: Sequence[ChannelStatus]) -> dict[str, Any]:
     """Compute the operator's figures.
 
     Parameters
     ----------
     read : callable
         Runs a query and returns its rows.
+    statuses : sequence of ChannelStatus
+        From `channels`.
 
     Returns
     -------
     dict
         JSON-ready: ``questions`` (total, today, by day with outcomes and people), ``outcomes``, ``doors``,
-        ``stages_ms`` (p50, p95, n by stage), ``votes``, ``dau`` (people today), ``users``, ``posts``, ``events``.
+        ``stages_ms`` (p50, p95, n by stage), ``votes``, ``dau`` (people today), ``users``, ``posts``,
+        ``channels``, ``events``.
     """
     today = datetime.now(UTC).date()
     days = _by_day(read, datetime.now(UTC) - timedelta(days=DAYS - 1))
@@ -46,9 +50,52 @@ def stats(read: Read) -> dict[str, Any]:
         "votes": votes(read),
         "dau": now["people"] if now else 0,
         "users": read(sa.select(sa.func.count()).select_from(user))[0][0],
-        "posts": read(sa.select(sa.func.count()).select_from(post))[0][0],
+        "posts": sum(status.posts for status in statuses),
+        "channels": [
+            {
+                "id": status.channel.id,
+                "title": status.channel.title,
+                "posts": status.posts,
+                "first": status.first.isoformat() if status.first else None,
+                "last": status.last.isoformat() if status.last else None,
+            }
+            for status in statuses
+        ],
         "events": dict(_counts(read, event.c.kind)),
     }
+
+
+def channels(read: Read) -> list[ChannelStatus]:
+    """Count the posts of every channel.
+
+    Parameters
+    ----------
+    read : callable
+        Runs a query and returns its rows.
+
+    Returns
+    -------
+    list of ChannelStatus
+        By title.
+    """
+    when = post.c.posted_at
+    counts = (
+        sa.select(
+            post.c.channel_id,
+            sa.func.count().label("posts"),
+            sa.func.min(when, type_=when.type).label("first"),
+            sa.func.max(when, type_=when.type).label("last"),
+        )
+        .group_by(post.c.channel_id)
+        .subquery()
+    )
+    columns = (channel.c.channel_id, channel.c.title, channel.c.username, channel.c.kind, channel.c.is_open)
+    statement = (
+        sa.select(*columns, sa.func.coalesce(counts.c.posts, 0), counts.c.first, counts.c.last)
+        .select_from(channel.outerjoin(counts, counts.c.channel_id == channel.c.channel_id))
+        .order_by(channel.c.title, channel.c.channel_id)
+    )
+    return [ChannelStatus(Channel(*row[:5]), *row[5:]) for row in read(statement)]
 
 
 def votes(read: Read) -> dict[str, int]:

@@ -7,7 +7,6 @@ survives a kill and a power cut.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -18,41 +17,16 @@ from sqlalchemy.dialects.postgresql import insert
 from appliance import figures
 from appliance.database import Database
 from appliance.hot_posts import HotPosts
-from appliance.rows import (
-    POST_COLUMNS,
-    QUESTION_COLUMNS,
-    content_hash,
-    post_of,
-    post_values,
-    question_of,
-    question_values,
-    storable,
-    storable_post,
-)
+from appliance.post_rows import PostChanges, Sorted, has_key, newest, pages, sort_posts, store
+from appliance.rows import POST_COLUMNS, QUESTION_COLUMNS, post_of, question_of, question_values, storable
 from appliance.schema import Asker, Channel, ChannelStatus, Language, Post, PostKey, QuestionRow, Vote
 from appliance.tables import channel, event, feedback, membership, post, question, setting, unindexed, user
+
+__all__ = ["Ledger", "PostChanges"]
 
 ANONYMOUS = 0  # rater of an unregistered web visitor
 HOT_CHARS = 24_000_000  # post text kept in memory, in characters (about 2 bytes each for Russian)
 HOT_POSTS = 20_000  # newest posts loaded into memory at open
-
-
-@dataclass(frozen=True, slots=True)
-class PostChanges:
-    """What a batch of posts changes; each key stands in exactly one list, in the order given."""
-
-    new: list[PostKey]
-    edited: list[PostKey]
-    same: list[PostKey]  # nothing to index: unchanged, older than what is stored, or only its reactions moved
-
-
-@dataclass(frozen=True, slots=True)
-class _Sorted:
-    """A batch against what is stored."""
-
-    changes: PostChanges
-    fresh: list[Post]  # new
-    stale: list[Post]  # stored in another version: edited, or only other reactions
 
 
 class Ledger:
@@ -76,8 +50,8 @@ class Ledger:
         self._channels: list[ChannelStatus] | None = None
         self._channel_changes = 0
         mark = self._hot.mark()
-        newest = self._read(sa.select(*POST_COLUMNS).order_by(post.c.posted_at.desc()).limit(HOT_POSTS))
-        self._hot.keep([post_of(row) for row in reversed(newest)], mark)
+        recent = self._read(sa.select(*POST_COLUMNS).order_by(post.c.posted_at.desc()).limit(HOT_POSTS))
+        self._hot.keep([post_of(row) for row in reversed(recent)], mark)
 
     @classmethod
     def open(cls, path: Path) -> Ledger:
@@ -166,7 +140,7 @@ class Ledger:
         statuses = self._channels
         if statuses is None:
             mark = self._channel_changes
-            statuses = self._count_channels()
+            statuses = figures.channels(self._read)
             if mark == self._channel_changes:
                 self._channels = statuses
         if asker is None or asker.sees_everything:
@@ -190,25 +164,6 @@ class Ledger:
         self._channel_changes += 1
         self._channels = None
 
-    def _count_channels(self) -> list[ChannelStatus]:
-        counts = (
-            sa.select(
-                post.c.channel_id,
-                sa.func.count().label("posts"),
-                sa.func.min(post.c.posted_at, type_=post.c.posted_at.type).label("first"),
-                sa.func.max(post.c.posted_at, type_=post.c.posted_at.type).label("last"),
-            )
-            .group_by(post.c.channel_id)
-            .subquery()
-        )
-        columns = (channel.c.channel_id, channel.c.title, channel.c.username, channel.c.kind, channel.c.is_open)
-        statement = (
-            sa.select(*columns, sa.func.coalesce(counts.c.posts, 0), counts.c.first, counts.c.last)
-            .select_from(channel.outerjoin(counts, counts.c.channel_id == channel.c.channel_id))
-            .order_by(channel.c.title, channel.c.channel_id)
-        )
-        return [ChannelStatus(Channel(*row[:5]), *row[5:]) for row in self._read(statement)]
-
     # Posts
 
     def classify(self, posts: Sequence[Post]) -> PostChanges:
@@ -223,7 +178,7 @@ class Ledger:
         PostChanges
         """
         with self._database.reading() as connection:
-            return _sort_posts(connection, _newest(posts)).changes
+            return sort_posts(connection, newest(posts)).changes
 
     def save_posts(self, posts: Sequence[Post]) -> PostChanges:
         """Store new and edited posts; unchanged and outdated ones are left alone.
@@ -239,27 +194,14 @@ class Ledger:
         -------
         PostChanges
         """
-        latest = _newest(posts)
+        latest = newest(posts)
 
-        def save(connection: sa.Connection) -> _Sorted:
-            found = _sort_posts(connection, latest)
-            stale = [item.key for item in found.stale]
-            for page in _pages(stale):
-                connection.execute(sa.delete(post).where(_has_key(post, page)))
-            if found.fresh or found.stale:
-                connection.execute(sa.insert(post), [post_values(item) for item in found.fresh + found.stale])
-            to_index = found.changes.new + found.changes.edited
-            if to_index:
-                rows = [{"channel_id": channel_id, "message_id": message_id} for channel_id, message_id in to_index]
-                connection.execute(sa.insert(unindexed), rows)
-            return found
-
-        def remember(found: _Sorted) -> None:
+        def remember(found: Sorted) -> None:
             self._hot.replace(found.fresh + found.stale)
             if found.changes.new or found.changes.edited:
                 self._forget_channels()
 
-        return self._write(save, after=remember).changes
+        return self._write(lambda connection: store(connection, latest), after=remember).changes
 
     def posts(self, keys: Iterable[PostKey]) -> dict[PostKey, Post]:
         """Fetch posts; unknown keys are left out.
@@ -279,8 +221,8 @@ class Ledger:
         if not cold:
             return found
         mark = self._hot.mark()
-        for page in _pages(cold):
-            fetched = [post_of(row) for row in self._read(sa.select(*POST_COLUMNS).where(_has_key(post, page)))]
+        for page in pages(cold):
+            fetched = [post_of(row) for row in self._read(sa.select(*POST_COLUMNS).where(has_key(post, page)))]
             self._hot.keep(fetched, mark)
             found.update((item.key, item) for item in fetched)
         return {key: found[key] for key in wanted if key in found}
@@ -334,8 +276,8 @@ class Ledger:
         """
 
         def mark(connection: sa.Connection) -> None:
-            for page in _pages(keys):
-                connection.execute(sa.delete(unindexed).where(_has_key(unindexed, page)))
+            for page in pages(keys):
+                connection.execute(sa.delete(unindexed).where(has_key(unindexed, page)))
 
         self._write(mark)
 
@@ -354,9 +296,9 @@ class Ledger:
 
         def remove(connection: sa.Connection) -> int:
             removed = 0
-            for page in _pages(keys):
-                removed += connection.execute(sa.delete(post).where(_has_key(post, page))).rowcount
-                connection.execute(sa.delete(unindexed).where(_has_key(unindexed, page)))
+            for page in pages(keys):
+                removed += connection.execute(sa.delete(post).where(has_key(post, page))).rowcount
+                connection.execute(sa.delete(unindexed).where(has_key(unindexed, page)))
             return removed
 
         def forget(_: int) -> None:
@@ -488,25 +430,6 @@ class Ledger:
         )
         return [question_of(row) for row in reversed(self._read(statement))]
 
-    def questions(self, *, since: datetime | None = None, limit: int = 10_000) -> list[QuestionRow]:
-        """Fetch the newest questions, oldest first.
-
-        Parameters
-        ----------
-        since : datetime, optional
-            Asked at or after this time.
-        limit : int
-            At most this many.
-
-        Returns
-        -------
-        list of QuestionRow
-        """
-        statement = sa.select(*QUESTION_COLUMNS).order_by(question.c.asked_at.desc()).limit(limit)
-        if since is not None:
-            statement = statement.where(question.c.asked_at >= since)
-        return [question_of(row) for row in reversed(self._read(statement))]
-
     def rate(self, question_id: str, user_id: int | None, vote: Vote, reason: str = "") -> bool:
         """Store a rating; the last one of a person counts.
 
@@ -614,19 +537,9 @@ class Ledger:
         Returns
         -------
         dict
-            JSON-ready; see `appliance.figures.stats`, with ``channels`` added.
+            JSON-ready; see `appliance.figures.stats`.
         """
-        channels = [
-            {
-                "id": status.channel.id,
-                "title": status.channel.title,
-                "posts": status.posts,
-                "first": status.first.isoformat() if status.first else None,
-                "last": status.last.isoformat() if status.last else None,
-            }
-            for status in self.channels()
-        ]
-        return {**figures.stats(self._read), "channels": channels}
+        return figures.stats(self._read, self.channels())
 
     def outcomes(self) -> dict[tuple[str, str], int]:
         """Count all questions by outcome and door.
@@ -658,66 +571,3 @@ class Ledger:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _pages(keys: Sequence[PostKey], size: int = 2000) -> Iterator[Sequence[PostKey]]:
-    for start in range(0, len(keys), size):
-        yield keys[start : start + size]
-
-
-def _has_key(table: sa.Table, keys: Sequence[PostKey]) -> sa.ColumnElement[bool]:
-    """Condition: the row's (channel id, message id) is among ``keys``. Ids are rendered, since binding is slow."""
-    by_channel: dict[int, list[int]] = {}
-    for channel_id, message_id in keys:
-        by_channel.setdefault(int(channel_id), []).append(int(message_id))
-    conditions = []
-    for channel_id, message_ids in by_channel.items():
-        ids = sa.bindparam(None, message_ids, sa.BigInteger, unique=True, expanding=True, literal_execute=True)
-        conditions.append(sa.and_(table.c.channel_id == channel_id, table.c.message_id.in_(ids)))
-    return sa.or_(sa.false(), *conditions)
-
-
-def _newest(posts: Iterable[Post]) -> dict[PostKey, Post]:
-    """Each key once: of several copies, the one with the newest edit, the later one among equals."""
-    latest: dict[PostKey, Post] = {}
-    for item in posts:
-        known = latest.get(item.key)
-        if known is None or not _older(item.edited_at, known.edited_at):
-            latest[item.key] = storable_post(item)
-    return latest
-
-
-def _older(edited_at: datetime | None, than: datetime | None) -> bool:
-    return than is not None and (edited_at is None or edited_at < than)
-
-
-def _sort_posts(connection: sa.Connection, latest: dict[PostKey, Post]) -> _Sorted:
-    spans: dict[int, tuple[int, int]] = {}
-    for channel_id, message_id in latest:
-        low, high = spans.get(channel_id, (message_id, message_id))
-        spans[channel_id] = (min(low, message_id), max(high, message_id))
-    stored: dict[PostKey, tuple[str, datetime | None, int]] = {}
-    for channel_id, (low, high) in spans.items():
-        statement = sa.select(post.c.message_id, post.c.content_hash, post.c.edited_at, post.c.reactions).where(
-            post.c.channel_id == channel_id, post.c.message_id.between(low, high)
-        )
-        for message_id, digest, edited_at, reactions in connection.execute(statement):
-            stored[channel_id, message_id] = (digest, edited_at, reactions)
-    found = _Sorted(PostChanges([], [], []), [], [])
-    for key, item in latest.items():
-        known = stored.get(key)
-        if known is None:
-            found.changes.new.append(key)
-            found.fresh.append(item)
-            continue
-        digest, edited_at, reactions = known
-        if _older(item.edited_at, edited_at):
-            found.changes.same.append(key)
-        elif digest != content_hash(item):
-            found.changes.edited.append(key)
-            found.stale.append(item)
-        else:
-            found.changes.same.append(key)
-            if item.reactions != reactions or item.edited_at != edited_at:
-                found.stale.append(item)
-    return found
