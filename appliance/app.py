@@ -17,7 +17,7 @@ import structlog
 import uvicorn
 
 from appliance import answer, feedback, ingest, members
-from appliance.config import Config
+from appliance.config import SERVING_FILE, Config
 from appliance.errors import StartupError
 from appliance.index import Index
 from appliance.journal import Journal
@@ -32,8 +32,6 @@ from models.errors import ModelError
 from models.load import load_embedder, load_generator
 
 log = structlog.get_logger()
-
-SERVING_FILE = "serving.json"
 
 
 @dataclass(frozen=True, slots=True)

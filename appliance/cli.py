@@ -22,7 +22,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from appliance import __version__, sample, settings_docs
-from appliance.app import open_app, open_doors
 from appliance.client import checked, connect, events
 from appliance.config import Config
 from appliance.errors import PostFinderError
@@ -62,6 +61,8 @@ def serve(
 
 
 async def _serve(config: Config, demo: bool) -> None:
+    from appliance.app import open_app, open_doors  # seconds to import
+
     configure_logs(config.log, least="warning" if demo else "info")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -234,7 +235,7 @@ async def _channels(client: httpx.AsyncClient, json: bool) -> None:
             (row["first"] or "")[:10],
             (row["last"] or "")[:10],
         )
-    out.print(table)
+    out.print(table, soft_wrap=False)
 
 
 @app.command()

@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import orjson
 
-from appliance.app import SERVING_FILE, open_app, open_doors
-from appliance.config import Config
+from appliance.config import SERVING_FILE, Config
 from appliance.errors import PostFinderError, StartupError
 
 TIMEOUT = httpx.Timeout(600, connect=5)
@@ -39,6 +38,8 @@ async def connect(config: Config) -> AsyncIterator[httpx.AsyncClient]:
         async with aclosing(client):
             yield client
         return
+    from appliance.app import open_app, open_doors  # seconds to import: only a command that opens its own waits
+
     local = config.model_copy(update={"host": "127.0.0.1"})
     async with open_app(local) as app, open_doors(app, port=0, with_bot=False):
         client = await running(local)

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SERVING_FILE = "serving.json"  # in the data folder: address and token of the appliance that serves it
+
 
 class Config(BaseSettings):
     """Everything an operator may set, from the environment or ``.env``."""

@@ -43,7 +43,7 @@ def test_import_search_ask_again(tmp_path: Path) -> None:
     assert answer["outcome"] in {"answered", "not_found"}
     shown = postfinder(data, "search", "керамика", "--limit", "3").stdout
     assert f"https://t.me/{sample.USERNAME}/" in shown
-    assert sample.USERNAME in postfinder(data, "channels").stdout
+    assert json.loads(postfinder(data, "channels", "--json").stdout)[0]["channel"]["username"] == sample.USERNAME
     assert json.loads(postfinder(data, "stats").stdout)["questions"]["total"] == 1
 
 
