@@ -90,7 +90,7 @@ def group_router() -> Router:
     router.message.register(start, Command("start", ignore_case=True))
     router.message.register(help_, Command("help", ignore_case=True))
     router.message.register(find, Command("find", ignore_case=True))
-    router.message.register(unknown_command, is_addressed, F.text.regexp(r"^/\w"))
+    router.message.register(unknown_command, is_own_command)
     router.message.register(plain_question, is_addressed)
     return router
 
@@ -109,6 +109,12 @@ async def is_addressed(message: Message, bot: Bot) -> bool:
     if replied is not None and replied.from_user is not None and replied.from_user.id == me.id:
         return True
     return _mention(me).search(message.text or message.caption or "") is not None
+
+
+async def is_own_command(message: Message, bot: Bot) -> bool:
+    """Tell whether a group's message is a command with the bot's name: ``/command@bot``."""
+    name = re.escape((await bot.me()).username or "")
+    return re.match(rf"/\w+@{name}\b", message.text or "", re.IGNORECASE) is not None
 
 
 async def start(message: Message, verbs: Verbs, courtesies: Courtesies) -> Calls:
