@@ -105,14 +105,14 @@ async def test_honest_refusal_in_both_languages(tmp_path: Path) -> None:
     async with opened(tmp_path) as (_, page, _url):
         await ask(page, UNKNOWN)
         refusal = await page.do("document.querySelector('.refusal').innerText")
-        assert "В постах этого нет" in refusal
+        assert "Ответа в постах не нашлось" in refusal
         assert "Мастерская на Речной" in refusal
         assert "2026" in refusal
         assert await page.do("document.querySelectorAll('.card').length") >= 1
         await page.click("[data-tongue=en]")
         await ask(page, UNKNOWN)
         refusal = await page.do("document.querySelector('.turn:last-child .refusal').innerText")
-        assert "The posts do not say" in refusal
+        assert "The posts hold no answer to this" in refusal
         assert await page.do("document.documentElement.lang") == "en"
         await ask(page, "🤷🤷")
         assert "I see no question" in await page.do("document.querySelector('.problem').innerText")

@@ -119,7 +119,7 @@ function lighting(citation, root) {
 function card(citation, sentences, root) {
   const snippet = make("span", { class: "snippet" });
   post(citation.post).then(
-    (found) => (snippet.textContent = afterTitle(found.post.text)),
+    (found) => (snippet.textContent = afterTitle(found.post.text, citation.title)),
     () => snippet.remove(), // a post deleted meanwhile keeps its title; opening it says why
   );
   const link = toTelegram(citation.link);
@@ -150,7 +150,10 @@ function card(citation, sentences, root) {
   return make("li", { class: "card", "data-number": citation.number }, open, out);
 }
 
-const afterTitle = (text) => {
-  const [first, ...rest] = text.trim().split("\n");
-  return (rest.join(" ").trim() || first).slice(0, 300);
-};
+// What follows the title in a post; a title cut by an ellipsis goes on.
+function afterTitle(text, title) {
+  const flat = text.trim().replace(/\s+/g, " ");
+  const shown = title.replace(/…$/, "");
+  const rest = flat.startsWith(shown) ? flat.slice(shown.length) : flat;
+  return rest.replace(/(\s*#\S+)+$/, "").trim().slice(0, 300);
+}

@@ -43,7 +43,7 @@ const WORDS = {
     picture: "Пост без текста",
     loading: "Открываю…",
     edited: (day) => `изменён ${day}`,
-    not_found: "В постах этого нет",
+    not_found: "Ответа в постах не нашлось",
     searched: (posts, channels, until) =>
       `Проверено ${ru(posts, "пост", "поста", "постов")} (${channels})${until ? `, последний — ${until}` : ""}.`,
     searched_nothing: "Под эти условия не попал ни один пост. Попробуйте искать шире.",
@@ -103,7 +103,7 @@ const WORDS = {
     picture: "A post without text",
     loading: "Opening…",
     edited: (day) => `edited ${day}`,
-    not_found: "The posts do not say",
+    not_found: "The posts hold no answer to this",
     searched: (posts, channels, until) =>
       `Searched ${en(posts, "post", "posts")} (${channels})${until ? `, the latest of ${until}` : ""}.`,
     searched_nothing: "No post fits these limits. Try a wider search.",
