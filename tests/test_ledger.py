@@ -30,14 +30,13 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-import appliance.database
-from appliance import hot_posts, rows, tables
+import appliance.ledger.database
 from appliance.errors import StartupError, StoreError
-from appliance.ledger import Ledger
+from appliance.ledger import Ledger, hot_posts, rows, tables
 from appliance.schema import Asker, Channel, Post, QuestionRow
 
 DAY = datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
-MIGRATIONS = Path(appliance.database.__file__).parent / "migrations"
+MIGRATIONS = Path(appliance.ledger.database.__file__).parent / "migrations"
 
 
 @pytest.fixture(scope="module")
@@ -484,7 +483,7 @@ def test_migrations_make_the_tables_that_the_code_uses(ledger: Ledger) -> None:
 
 
 def test_the_code_knows_the_newest_migration() -> None:
-    assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == appliance.database.SCHEMA
+    assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == appliance.ledger.database.SCHEMA
 
 
 def test_an_older_schema_is_brought_up_with_a_copy_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,8 +496,8 @@ def test_an_older_schema_is_brought_up_with_a_copy_kept(tmp_path: Path, monkeypa
         "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
         "def upgrade():\n    op.add_column('post', sa.Column('views', sa.Integer))\n"
     )
-    monkeypatch.setattr(appliance.database, "SCHEMA", "0002")
-    monkeypatch.setattr(appliance.database, "MIGRATIONS", steps)
+    monkeypatch.setattr(appliance.ledger.database, "SCHEMA", "0002")
+    monkeypatch.setattr(appliance.ledger.database, "MIGRATIONS", steps)
     with Ledger.open(path) as ledger:
         assert ledger.posts([FULL.key]) == {FULL.key: FULL}
         assert "from 0001 to 0002" in ledger.notes[0]

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from appliance.errors import StartupError
 from appliance.ledger import Ledger
+from appliance.ledger.wal import checksum, heal, measure
 from appliance.schema import Channel, Post
-from appliance.wal import checksum, heal, measure
 
 DAY = datetime(2024, 5, 1, tzinfo=UTC)
 WAL = "ledger.duckdb.wal"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
+from appliance.ledger.tables import channel, event, feedback, post, question, user
 from appliance.schema import Channel, ChannelStatus
-from appliance.tables import channel, event, feedback, post, question, user
 
 DAYS = 30  # days listed one by one
 TIMED = 10_000  # newest questions whose stage times are ranked

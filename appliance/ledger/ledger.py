@@ -14,15 +14,13 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from appliance import figures
-from appliance.database import Database
-from appliance.hot_posts import HotPosts
-from appliance.post_rows import PostChanges, Sorted, has_key, newest, pages, sort_posts, store
-from appliance.rows import POST_COLUMNS, QUESTION_COLUMNS, post_of, question_of, question_values, storable
+from appliance.ledger import figures
+from appliance.ledger.database import Database
+from appliance.ledger.hot_posts import HotPosts
+from appliance.ledger.posts import PostChanges, Sorted, has_key, newest, pages, sort_posts, store
+from appliance.ledger.rows import POST_COLUMNS, QUESTION_COLUMNS, post_of, question_of, question_values, storable
+from appliance.ledger.tables import channel, event, feedback, membership, post, question, setting, unindexed, user
 from appliance.schema import Asker, Channel, ChannelStatus, Language, Post, PostKey, QuestionRow, Vote
-from appliance.tables import channel, event, feedback, membership, post, question, setting, unindexed, user
-
-__all__ = ["Ledger", "PostChanges"]
 
 ANONYMOUS = 0  # rater of an unregistered web visitor
 HOT_CHARS = 24_000_000  # post text kept in memory, in characters (about 2 bytes each for Russian)
@@ -537,7 +535,7 @@ class Ledger:
         Returns
         -------
         dict
-            JSON-ready; see `appliance.figures.stats`.
+            JSON-ready; see `appliance.ledger.figures.stats`.
         """
         return figures.stats(self._read, self.channels())
 

@@ -8,9 +8,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from appliance.rows import content_hash, post_values, storable_post
+from appliance.ledger.rows import content_hash, post_values, storable_post
+from appliance.ledger.tables import post, unindexed
 from appliance.schema import Post, PostKey
-from appliance.tables import post, unindexed
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
+from appliance.ledger.tables import post, question
 from appliance.schema import Post, QuestionRow
-from appliance.tables import post, question
 
 POST_COLUMNS = [column for column in post.c if column.name != "content_hash"]
 QUESTION_COLUMNS = list(question.c)

@@ -25,7 +25,7 @@ import sqlalchemy as sa
 import structlog
 
 from appliance.errors import StartupError, StoreError
-from appliance.wal import heal, logs_of, set_aside, sync
+from appliance.ledger.wal import heal, logs_of, set_aside, sync
 
 Result = TypeVar("Result")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import duckdb_sqlalchemy.alembic_impl  # noqa: F401  (teaches Alembic DuckDB)
 from alembic import context
 
-from appliance.tables import metadata
+from appliance.ledger.tables import metadata
 
 if context.is_offline_mode():
     context.configure(dialect_name=context.config.attributes["dialect"], target_metadata=metadata, literal_binds=True)
