@@ -22,6 +22,7 @@ from appliance.errors import SlowDown, StoreError
 from appliance.schema import Asker, Channel, Final, Links, Part, Post, Question
 from appliance.web import api as web_api
 from appliance.web import stream
+from appliance.web.problems import WORDS
 from tests.web_door import KNOWN, OPERATOR, TOKEN, UNKNOWN, at, door, events_of, is_problem, opened, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -446,6 +447,9 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         "/admin/import",
     }
     assert (await client.get("/docs")).status_code == 404
+    text = (PAGE.parents[2] / "docs" / "api.md").read_text()
+    assert [path for path in described["paths"] if path not in text] == []
+    assert [code for code in WORDS if f"`{code}`" not in text] == []
     assert "text/event-stream" in described["paths"]["/ask"]["post"]["responses"]["200"]["content"]
 
 
