@@ -95,10 +95,11 @@ class Database:
         lock = _own(path)
         try:
             notes = heal(path)
+            if not path.exists():
+                _create(path)
             engine = _connect(path, notes)
             try:
                 notes += _migrate(engine, path)
-                sync(path.parent)
             except BaseException:
                 engine.dispose()
                 raise
@@ -323,6 +324,21 @@ def _try(engine: sa.Engine) -> None:
         engine.connect().close()
     except sa.exc.DBAPIError as error:
         raise cast("Exception", error.orig) from error
+
+
+def _create(path: Path) -> None:
+    """Make an empty ledger under another name first, so that a start cut off leaves a whole file or none."""
+    fresh = path.with_name(path.name + ".new")
+    for leftover in (fresh, *logs_of(fresh)):
+        leftover.unlink(missing_ok=True)
+    engine = _connect(fresh, [])
+    try:
+        _migrate(engine, fresh)
+    finally:
+        engine.dispose()
+    sync(fresh)
+    fresh.rename(path)
+    sync(path.parent)
 
 
 def _migrate(engine: sa.Engine, path: Path) -> list[str]:
