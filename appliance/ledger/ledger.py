@@ -7,7 +7,7 @@ survives a kill and a power cut.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from appliance.schema import Asker, Channel, ChannelStatus, Language, Post, Post
 ANONYMOUS = 0  # rater of an unregistered web visitor
 HOT_CHARS = 24_000_000  # post text kept in memory, in characters (about 2 bytes each for Russian)
 HOT_POSTS = 20_000  # newest posts loaded into memory at open
+SEEN_AGAIN = timedelta(hours=1)  # how often it is written down that a person is still there
 
 
 class Ledger:
@@ -335,24 +336,29 @@ class Ledger:
             With their rights.
         """
         now = _now()
-        seen = {
-            "username": username,
+        said = {
+            "username": None if username is None else storable(username),
             "first_name": storable(first_name),
             "last_name": None if last_name is None else storable(last_name),
-            "seen_at": now,
             "language": language,
         }
+        columns = (user.c.user_id, user.c.seen_at, *(user.c[name] for name in said))
+        known = sa.select(*columns).where(user.c.telegram_id == telegram_id)
 
         def save(connection: sa.Connection) -> int:
-            known = sa.select(user.c.user_id).where(user.c.telegram_id == telegram_id)
-            user_id = connection.execute(known).scalar()
-            if user_id is not None:
-                connection.execute(sa.update(user).where(user.c.user_id == user_id).values(seen))
-                return cast("int", user_id)
-            row = {"telegram_id": telegram_id, "registered_at": now, "role": "member", **seen}
+            found = connection.execute(known).first()
+            if found is not None:
+                changed = {"seen_at": now, **said}
+                connection.execute(sa.update(user).where(user.c.user_id == found[0]).values(changed))
+                return cast("int", found[0])
+            row = {"telegram_id": telegram_id, "registered_at": now, "seen_at": now, "role": "member", **said}
             return cast("int", connection.execute(sa.insert(user).values(row).returning(user.c.user_id)).scalar_one())
 
-        user_id = self._write(save)
+        found = self._read(known)
+        if found and tuple(found[0][2:]) == tuple(said.values()) and now - found[0][1] < SEEN_AGAIN:
+            user_id = found[0][0]
+        else:
+            user_id = self._write(save)
         mine = self._read(sa.select(membership.c.channel_id).where(membership.c.user_id == user_id))
         return Asker(user_id=user_id, language=language, private_channels=frozenset(row[0] for row in mine))
 
