@@ -70,6 +70,7 @@ class HotTier:
     """
 
     def __init__(self, dim: int) -> None:
+        self.dim = dim
         self._lock = Lock()
         self._lexicon = Lexicon()
         self._matrix = Matrix(dim)
@@ -209,6 +210,7 @@ class HotTier:
             by_vector = best_rows(dense, n, allowed)
             by_words = best_rows(lexical, n, allowed, above=0.0)
             rows = np.union1d(by_vector, by_words)
+            coverage, rarity = self._lexicon.detail(prepared, rows)
             inside = np.flatnonzero(allowed)
             if len(inside) > SAMPLE:
                 inside = inside[:: len(inside) // SAMPLE]
@@ -222,13 +224,21 @@ class HotTier:
                 texts=[self._texts[row] for row in rows.tolist()],
                 dense=dense[rows],
                 lexical=lexical[rows],
-                coverage=self._lexicon.coverage(prepared, rows),
+                coverage=coverage,
+                rarity=rarity,
                 idf=np.array([idf for idf, _ in prepared], np.float32),
                 dense_mean=float(sample.mean()) if len(sample) else 0.0,
                 dense_std=float(sample.std()) if len(sample) else 1.0,
                 n_posts=int(first.sum()),
                 newest=int(self._column(Column.DATE)[allowed].max()) if len(inside) else None,
             )
+
+    def judge(
+        self, lemmas: Sequence[str], others: Sequence[Sequence[str]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Judge texts that are not here by what is rare here; see `Lexicon.judge`."""
+        with self._lock:
+            return self._lexicon.judge(lemmas, others)
 
     def _mask(self, scope: Scope) -> NDArray[np.bool_]:
         """Rows that live and lie inside the scope."""

@@ -308,37 +308,25 @@ class Index:
         if terms and unscored:
             extra = by_words(f"id IN ({', '.join(map(_quoted, unscored))})")
             lexical.update(zip(extra["id"].to_pylist(), extra["_score"].to_pylist(), strict=True))
-        columns = _schema(self.embedder.dim).names
-        union = pa.concat_tables([by_vector.select(columns), found.select(columns)]) if terms else by_vector
-        _, first_places = np.unique(np.array(union["id"].to_pylist(), dtype=object).astype(str), return_index=True)
-        union = union.take(pa.array(first_places))
-        unit = HotTier(self.embedder.dim)
-        _fill(unit, union)
+        union = _distinct(pa.concat_tables([by_vector, found], promote_options="default"))
+        coverage, rarity = self._tier.judge(query_lemmas, [row.split(" ") for row in union["lemmas"].to_pylist()])
         usual = self._tier.candidates(vector, query_lemmas, scope=Scope(), n=1)
-        here = unit.candidates(vector, query_lemmas, scope=Scope(), n=union.num_rows)
-        ids = [f"{c}/{m}/{o}" for (c, m), o in zip(here.posts, here.ordinals.tolist(), strict=True)]
-        texts = [set(lemmas_of(text)) for text in here.texts]
-        terms_in_order = list(dict.fromkeys(query_lemmas))
-        total = float(usual.idf.sum()) or 1.0
-        coverage = [
-            sum(float(idf) for term, idf in zip(terms_in_order, usual.idf, strict=True) if term in text) / total
-            for text in texts
-        ]
-        posts_in_scope = f"({condition}) AND ordinal = 0"
+        dates = union["date_us"].to_numpy()
         return Candidates(
-            posts=here.posts,
-            ordinals=here.ordinals,
-            dates=here.dates,
-            fingerprints=here.fingerprints,
-            texts=here.texts,
-            dense=here.dense,
-            lexical=np.array([lexical.get(key, 0.0) for key in ids], np.float32),
-            coverage=np.array(coverage, np.float32),
+            posts=list(zip(union["channel_id"].to_pylist(), union["message_id"].to_pylist(), strict=True)),
+            ordinals=union["ordinal"].to_numpy(),
+            dates=dates,
+            fingerprints=union["fingerprint"].to_numpy(),
+            texts=union["text"].to_pylist(),
+            dense=_vectors_of(union, self.embedder.dim) @ vector,
+            lexical=np.array([lexical.get(key, 0.0) for key in union["id"].to_pylist()], np.float32),
+            coverage=coverage,
+            rarity=rarity,
             idf=usual.idf,
             dense_mean=usual.dense_mean,
             dense_std=usual.dense_std,
-            n_posts=int(self._table.count_rows(posts_in_scope)),
-            newest=int(here.dates.max()) if len(here.dates) else None,
+            n_posts=int(self._table.count_rows(f"({condition}) AND ordinal = 0")),
+            newest=int(dates.max()) if len(dates) else None,
         )
 
     def _sync(self) -> None:
@@ -434,8 +422,19 @@ def _fill(tier: HotTier, table: pa.Table) -> None:
         Chunk(channel, message, ordinal, text, datetime.fromtimestamp(date_us / 1e6, UTC), author, media, fingerprint)
         for channel, message, ordinal, text, date_us, author, media, fingerprint in zip(*columns, strict=True)
     ]
-    vectors = table["vector"].chunk(0).flatten().to_numpy().reshape(table.num_rows, -1)
-    tier.add(chunks, [row.split(" ") if row else [] for row in table["lemmas"].to_pylist()], cast("Vectors", vectors))
+    lemmas = [row.split(" ") if row else [] for row in table["lemmas"].to_pylist()]
+    tier.add(chunks, lemmas, _vectors_of(table, tier.dim))
+
+
+def _vectors_of(table: pa.Table, dim: int) -> Vectors:
+    flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return cast("Vectors", flat.reshape(-1, dim))
+
+
+def _distinct(table: pa.Table) -> pa.Table:
+    """Keep the first row of each id."""
+    places = {key: place for place, key in reversed(list(enumerate(table["id"].to_pylist())))}
+    return table.take(pa.array(sorted(places.values()), pa.int64())).combine_chunks()
 
 
 def _quoted(value: str) -> str:

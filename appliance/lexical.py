@@ -20,6 +20,7 @@ Rows = NDArray[np.int32]
 
 K1 = 1.2
 B = 0.75
+RARITY = 1.5
 NEAR_WORDS = 4  # vocabulary words that may stand for an unknown one
 NEAR_LIKENESS = 0.5
 
@@ -196,7 +197,7 @@ class Lexicon:
                 self._grams.setdefault(gram, array("i")).append(term)
 
     def prepare(self, lemmas: Sequence[str]) -> list[tuple[float, list[tuple[Rows, Scores]]]]:
-        """Look up a query once, for `score` and `coverage`.
+        """Look up a query once, for `score` and `detail`.
 
         Parameters
         ----------
@@ -250,7 +251,9 @@ class Lexicon:
                 scores += best
         return scores
 
-    def coverage(self, prepared: list[tuple[float, list[tuple[Rows, Scores]]]], rows: NDArray[np.int64]) -> Scores:
+    def detail(
+        self, prepared: list[tuple[float, list[tuple[Rows, Scores]]]], rows: NDArray[np.int64]
+    ) -> tuple[Scores, Scores]:
         """Tell how much of the query stands in given rows.
 
         Parameters
@@ -262,18 +265,45 @@ class Lexicon:
 
         Returns
         -------
-        numpy.ndarray
+        coverage : numpy.ndarray
             ``(m,)`` float32 in [0, 1]: share of the query's idf whose lemmas the row has.
+        rarity : numpy.ndarray
+            ``(m,)`` float32: BM25 with idf to the power `RARITY`, so that rare words speak louder.
         """
-        covered = np.zeros(len(rows), np.float32)
+        coverage, rarity = np.zeros(len(rows), np.float32), np.zeros(len(rows), np.float32)
         total = sum(idf for idf, _ in prepared)
         for idf, lists in prepared:
-            has = np.zeros(len(rows), bool)
-            for docs, _ in lists:
+            best = np.zeros(len(rows), np.float32)
+            for docs, weights in lists:
                 place = np.minimum(np.searchsorted(docs, rows), len(docs) - 1)
-                has |= docs[place] == rows
-            covered += np.float32(idf / total) * has
-        return covered
+                best = np.maximum(best, np.where(docs[place] == rows, weights[place], np.float32(0)))
+            coverage += np.float32(idf / total) * (best > 0)
+            rarity += best * np.float32(idf ** (RARITY - 1))
+        return coverage, rarity
+
+    def judge(self, lemmas: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[Scores, Scores]:
+        """Do as `detail` for texts that are not rows, by the idf and the mean length of the rows.
+
+        Parameters
+        ----------
+        lemmas : sequence of str
+            Lemmas of the query.
+        others : sequence of sequence of str
+            ``m`` texts as lemmas.
+
+        Returns
+        -------
+        coverage, rarity : numpy.ndarray
+            ``(m,)`` float32 each.
+        """
+        terms = list(dict.fromkeys(lemmas))
+        idf = np.array([weight for weight, _ in self.prepare(terms)], np.float32)
+        counts = np.array([[other.count(term) for term in terms] for other in others], np.float32)
+        counts = counts.reshape(len(others), len(terms))
+        lengths = np.array([len(other) for other in others], np.float32)[:, None]
+        coverage: Scores = (counts > 0) @ (idf / max(float(idf.sum()), 1e-6))
+        rarity: Scores = self._saturate(counts, lengths) @ idf**RARITY
+        return coverage.astype(np.float32), rarity.astype(np.float32)
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Drop all rows but the given ones, which are renumbered from 0 in order.

@@ -39,6 +39,8 @@ class Candidates:
         ``(m,)`` float32 BM25 scores; 0 where no word is shared.
     coverage : numpy.ndarray
         ``(m,)`` float32 in [0, 1]: share of the query's idf whose lemmas stand in the chunk.
+    rarity : numpy.ndarray
+        ``(m,)`` float32 BM25 scores in which rare words speak louder.
     idf : numpy.ndarray
         Idf of each different lemma of the query.
     dense_mean, dense_std : float
@@ -57,6 +59,7 @@ class Candidates:
     dense: Floats
     lexical: Floats
     coverage: Floats
+    rarity: Floats
     idf: Floats
     dense_mean: float
     dense_std: float
@@ -92,14 +95,17 @@ class Calibration:
     ----------
     card : str
         The embedder's card.
-    lexical_weight : float
-        Weight of the words' z-scores beside the vectors'.
+    dense_unit : float
+        Difference of cosines that weighs as much as one standard deviation of the words' scores times `words_weight`.
+    words_weight : float
+        Weight of the words.
     intercept, coefficients : float, tuple of float
         Logistic regression over `evidence`.
     """
 
     card: str
-    lexical_weight: float
+    dense_unit: float
+    words_weight: float
     intercept: float
     coefficients: tuple[float, ...]
 
@@ -121,14 +127,18 @@ def calibration_of(card: str) -> Calibration:
     row = stored["cards"].get(card) or stored["cards"][stored["default"]]
     return Calibration(
         card=card,
-        lexical_weight=row["lexical_weight"],
+        dense_unit=row["dense_unit"],
+        words_weight=row["words_weight"],
         intercept=row["intercept"],
         coefficients=tuple(row["coefficients"]),
     )
 
 
 def fuse(candidates: Candidates, calibration: Calibration) -> Floats:
-    """Join the two scores of each candidate: z-scores over the candidates, words weighted low.
+    """Join the two kinds of scores of each candidate.
+
+    Cosines keep their scale, so that a clear lead by meaning is not overruled; the words' scores (rare words louder)
+    are standardised over the candidates.
 
     Parameters
     ----------
@@ -140,15 +150,12 @@ def fuse(candidates: Candidates, calibration: Calibration) -> Floats:
     numpy.ndarray
         ``(m,)`` float32; only the order means something.
     """
-    fused: Floats = _z(candidates.dense) + np.float32(calibration.lexical_weight) * _z(candidates.lexical)
-    return fused
-
-
-def _z(scores: Floats) -> Floats:
-    if not len(scores):
-        return scores
-    standard: Floats = ((scores - scores.mean()) / max(float(scores.std()), 1e-6)).astype(np.float32)
-    return standard
+    rarity = candidates.rarity
+    if not len(rarity):
+        return rarity
+    spoken = (rarity - rarity.mean()) / max(float(rarity.std()), 1e-6)
+    fused: Floats = candidates.dense / calibration.dense_unit + calibration.words_weight * spoken
+    return fused.astype(np.float32)
 
 
 EVIDENCE = ("dense", "margin", "coverage", "lexical")

@@ -102,13 +102,22 @@ def test_near_words_count_less_than_the_word_itself() -> None:
 def test_coverage_is_the_share_of_the_query() -> None:
     lexicon = Lexicon()
     lexicon.add([["кот", "пес"], ["кот"], ["дом"]])
-    prepared = lexicon.prepare(["кот", "пес"])
-    both, one, none = lexicon.coverage(prepared, np.array([0, 1, 2]))
+    (both, one, none), rarity = lexicon.detail(lexicon.prepare(["кот", "пес"]), np.array([0, 1, 2]))
     assert both == pytest.approx(1.0)
     assert 0 < one < 0.5  # the rarer word weighs more
-    assert none == 0
-    unknown = lexicon.prepare(["кот", "xyzzy"])
-    assert lexicon.coverage(unknown, np.array([0]))[0] < 0.5
+    assert none == rarity[2] == 0
+    assert rarity[0] > rarity[1] > 0
+    unknown, _ = lexicon.detail(lexicon.prepare(["кот", "xyzzy"]), np.array([0]))
+    assert unknown[0] < 0.5
+
+
+@given(ROWS, st.lists(WORDS, min_size=1, max_size=4))
+def test_texts_elsewhere_are_judged_as_rows_are(rows: list[list[str]], query: list[str]) -> None:
+    lexicon = big(rows)
+    known = [word for word in query if any(word in row for row in rows)]
+    here = lexicon.detail(lexicon.prepare(known), np.arange(len(rows)))
+    there = lexicon.judge(known, rows)
+    np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-5)
 
 
 def test_an_empty_lexicon_answers() -> None:

@@ -30,6 +30,7 @@ def candidates(texts: list[str], dense: list[float], lexical: list[float] | None
         dense=np.array(dense, np.float32),
         lexical=np.array(lexical or [0.0] * count, np.float32),
         coverage=np.zeros(count, np.float32),
+        rarity=np.array(lexical or [0.0] * count, np.float32),
         idf=np.ones(3, np.float32),
         dense_mean=0.78,
         dense_std=0.02,
