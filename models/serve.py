@@ -34,6 +34,7 @@ from models.ports import Vectors
 log = structlog.get_logger(__name__)
 
 URGENT_TOKENS = 512  # a request of at most so many tokens goes before bulk ones
+STEPS_A_ROUND = 4  # enough texts to batch by length, few enough for a question to wait for
 MAX_TEXTS = 2048
 MAX_CHARS = 200_000
 HEALTH_TIMEOUT_S = 10.0
@@ -147,7 +148,7 @@ class Batcher:
 
     def _take(self) -> list[tuple[_Job, int, int]]:
         """Choose a round: texts of waiting jobs as (job, from, to), questions first, with one set of outputs."""
-        room = self._embedder.tokens_a_step
+        room = STEPS_A_ROUND * self._embedder.tokens_a_step
         taken: list[tuple[_Job, int, int]] = []
         for lane in self._lanes:
             while lane and room > 0:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models.embed_bge_m3 import BgeM3, load, open_onnx
+from models.embed_bge_m3 import BgeM3, batches, load, open_onnx
 from models.errors import WeightsError
 from models.export_onnx import export
 from models.ports import Embedder
@@ -82,6 +82,16 @@ def test_sparse_leaves_special_tokens_out_and_weights_are_positive(fp32: BgeM3) 
     for weights in got:
         assert not weights.keys() & {0, 1, 2, 3}
         assert all(w > 0 for w in weights.values())
+
+
+@given(lengths=st.lists(st.integers(1, 600), max_size=80), budget=st.integers(8, 4096))
+def test_batches_hold_every_text_once_and_little_padding(lengths: list[int], budget: int) -> None:
+    made = batches(lengths, budget)
+    assert sorted(i for batch in made for i in batch) == list(range(len(lengths)))
+    for batch in made:
+        padded = len(batch) * lengths[batch[0]]
+        assert len(batch) == 1 or padded <= budget
+        assert padded - sum(lengths[i] for i in batch) <= budget // 8
 
 
 def test_no_texts_is_no_rows_and_only_what_was_asked_is_given(fp32: BgeM3) -> None:

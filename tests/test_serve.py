@@ -47,7 +47,7 @@ class Slow:
     """The same engine, taking its time: what a busy card does."""
 
     def __init__(self, model: BgeM3, seconds: float) -> None:
-        self.info, self.tokens_a_step, self.tokenize = model.info, 64, model.tokenize
+        self.info, self.tokens_a_step, self.tokenize = model.info, 16, model.tokenize
         self.rounds: list[int] = []
         self.seconds = seconds
         self.fails = False
