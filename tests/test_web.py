@@ -100,7 +100,7 @@ async def test_dialogue_goes_on(client: httpx.AsyncClient, app: App) -> None:
 
 
 async def test_door_is_the_page_for_a_browser(client: httpx.AsyncClient, app: App) -> None:
-    response = await client.post("/ask", json={"question": KNOWN}, headers={"Sec-Fetch-Site": "same-origin"})
+    response = await client.post("/ask", json={"question": KNOWN}, headers={"X-PostFinder-Door": "web"})
     row = app.ledger.question(response.json()["id"])
     assert row is not None
     assert row.door == "web"

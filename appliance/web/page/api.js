@@ -20,6 +20,7 @@ export async function call(path, body, { stream = false, signal } = {}) {
       headers: {
         Accept: stream ? "text/event-stream" : "application/json",
         "Accept-Language": tongue(),
+        "X-PostFinder-Door": "web",
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
       },
       body: body === undefined ? undefined : JSON.stringify(body),
