@@ -22,10 +22,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from appliance import __version__, sample, settings_docs
-from appliance.client import checked, connect, events
+from appliance.client import checked, connect, events, language
 from appliance.config import Config
 from appliance.errors import PostFinderError
 from appliance.logs import configure_logs
+from appliance.texts import count, date, say
 
 app = typer.Typer(
     name="postfinder",
@@ -199,9 +200,21 @@ async def _print_answer(client: httpx.AsyncClient, body: dict[str, Any], json: b
         for sentence in answer["sentences"]
     ]
     if answer["outcome"] != "answered":
-        searched = answer["searched"]
-        until = f" до {searched['until'][:10]}" if searched["until"] else ""
-        lines.append(f"В постах ответа нет. Искал в {searched['posts']} постах{until}. Ближайшие:")
+        tongue, searched = language(), answer["searched"]
+        lines.append(say("not_found", tongue))
+        if searched["posts"]:
+            until = datetime.fromisoformat(searched["until"]) if searched["until"] else None
+            channels = ", ".join(searched["channels"])
+            where = say(
+                "searched",
+                tongue,
+                channels=channels,
+                posts=count(searched["posts"], "post", tongue),
+                until=date(until, tongue) if until else "—",
+            )
+            lines += [escape(where), say("nearest", tongue) + ":"]
+        else:
+            lines.append(say("searched_nothing", tongue))
     lines += [
         f"[dim]\\[{source['number']}] {source['date'][:10]} {source['link']} [italic]{escape(source['title'])}[/][/]"
         for source in answer["citations"]

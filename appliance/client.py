@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import orjson
 
 from appliance.config import SERVING_FILE, Config
 from appliance.errors import PostFinderError, StartupError
+from appliance.schema import Language
 
 TIMEOUT = httpx.Timeout(600, connect=5)
 
@@ -57,7 +59,7 @@ async def running(config: Config) -> httpx.AsyncClient | None:
         return None
     client = httpx.AsyncClient(
         base_url=serving["url"],
-        headers={"Authorization": f"Bearer {serving['token']}"},
+        headers={"Authorization": f"Bearer {serving['token']}", "Accept-Language": language()},
         timeout=TIMEOUT,
         trust_env=False,
     )
@@ -67,6 +69,12 @@ async def running(config: Config) -> httpx.AsyncClient | None:
         await client.aclose()
         return None
     return client
+
+
+def language() -> Language:
+    """Return the language of the shell's locale: Russian or English."""
+    spoken = next((os.environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(name)), "")
+    return "ru" if spoken.lower().startswith("ru") else "en"
 
 
 class Refused(PostFinderError):

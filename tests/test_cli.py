@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
@@ -15,13 +19,16 @@ from appliance import sample
 ROOT = Path(__file__).parents[1]
 
 
-def postfinder(data: Path, *words: str, code: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
+def environment(data: Path, **settings: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("POSTFINDER", "TELEGRAM"))}
-    environment = kept | {"POSTFINDER_DATA_DIR": str(data), "POSTFINDER_WEIGHTS_DIR": str(ROOT / "weights"), **settings}
+    return kept | {"POSTFINDER_DATA_DIR": str(data), "POSTFINDER_WEIGHTS_DIR": str(ROOT / "weights"), **settings}
+
+
+def postfinder(data: Path, *words: str, code: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "appliance.cli", *words],
         cwd=data.parent,
-        env=environment,
+        env=environment(data, **settings),
         capture_output=True,
         text=True,
         timeout=120,
@@ -31,32 +38,68 @@ def postfinder(data: Path, *words: str, code: int = 0, **settings: str) -> subpr
     return done
 
 
-def test_import_search_ask_again(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def serving(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data folder of an appliance that runs in its own process; it must stop in order."""
+    data = tmp_path_factory.mktemp("serving") / "data"
+    shutil.copytree(sample_data, data)
+    command = [sys.executable, "-m", "appliance.cli", "serve"]
+    process = subprocess.Popen(command, cwd=data.parent, env=environment(data, POSTFINDER_PORT="0"))
+    try:
+        deadline = monotonic() + 60
+        while not (data / "serving.json").exists():
+            assert process.poll() is None
+            assert monotonic() < deadline
+            sleep(0.05)
+        yield data
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert not (data / "serving.json").exists()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_command_opens_the_appliance_where_none_runs(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with sample.export() as path:
-        first = json.loads(postfinder(data, "import", str(path), "--username", sample.USERNAME, "--json").stdout)
-        again = json.loads(postfinder(data, "import", str(path), "--username", sample.USERNAME, "--json").stdout)
-    assert first["new"] >= 150
-    assert first["broken"] == []
-    assert (again["new"], again["edited"], again["same"]) == (0, 0, first["new"])
-    answer = json.loads(postfinder(data, "ask", "Сколько стоит занятие керамикой?", "--json").stdout)
-    assert answer["outcome"] in {"answered", "not_found"}
-    shown = postfinder(data, "search", "керамика", "--limit", "3").stdout
+        small = tmp_path / "small"
+        small.mkdir()
+        export = json.loads(path.read_bytes())
+        export["messages"] = export["messages"][:12]
+        (small / "result.json").write_text(json.dumps(export, ensure_ascii=False), encoding="utf-8")
+    done = postfinder(data, "import", str(small), "--username", sample.USERNAME)
+    assert "new" in done.stdout
+    assert list((data).glob("serving.json")) == []
+
+
+def test_commands_reach_the_running_appliance(serving: Path) -> None:
+    with sample.export() as path:
+        again = json.loads(postfinder(serving, "import", str(path), "--username", sample.USERNAME, "--json").stdout)
+    assert (again["new"], again["edited"]) == (0, 0)
+    assert again["same"] >= 150
+    asked = json.loads(postfinder(serving, "ask", "По каким дням поливают чётные грядки?", "--json").stdout)
+    assert asked["outcome"] == "answered"
+    shown = postfinder(serving, "search", "керамика", "--limit", "3").stdout
     assert f"https://t.me/{sample.USERNAME}/" in shown
-    assert json.loads(postfinder(data, "channels", "--json").stdout)[0]["channel"]["username"] == sample.USERNAME
-    assert json.loads(postfinder(data, "stats").stdout)["questions"]["total"] == 1
+    assert json.loads(postfinder(serving, "channels", "--json").stdout)[0]["channel"]["username"] == sample.USERNAME
+    assert json.loads(postfinder(serving, "stats").stdout)["questions"]["total"] >= 1
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("ask", ""), "words"),
-        (("ask", "вопрос", "--channel", "@nobody"), "nobody"),
+        (("ask", ""), "question"),
+        (("ask", "вопрос", "--channel", "@nobody"), "channel"),
         (("import", "/nowhere/result.json"), "/nowhere"),
     ],
 )
-def test_bad_input_is_one_line_with_a_cure(tmp_path: Path, words: tuple[str, ...], says: str) -> None:
-    assert says in postfinder(tmp_path / "data", *words, code=1).stderr
+def test_bad_input_is_one_line_with_a_cure(serving: Path, words: tuple[str, ...], says: str) -> None:
+    assert says in postfinder(serving, *words, code=1).stderr
+
+
+def test_a_second_appliance_is_refused_with_the_cure(serving: Path) -> None:
+    assert "stop" in postfinder(serving, "serve", code=1, POSTFINDER_PORT="0").stderr.lower()
 
 
 def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
