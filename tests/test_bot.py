@@ -351,6 +351,17 @@ async def test_a_caption_is_a_question_and_an_edit_is_not(town: Town) -> None:
         assert town.server.from_bot(ANNA)[before]["text"] == say("edited", "ru")
 
 
+async def test_an_album_gets_one_word(town: Town) -> None:
+    async with town.bot() as journal:
+        for _ in range(3):
+            town.server.say(ANNA, "", media_group_id="1", **PICTURE)
+        town.server.say(ANNA, "", media_group_id="2", caption="🙂", **PICTURE)
+        town.server.say(ANNA, "", media_group_id="2", **PICTURE)
+        await town.quiet(journal)
+    texts = [message["text"] for message in town.server.from_bot(ANNA)]
+    assert texts == [say("text_only", "ru"), say("empty_question", "ru")]
+
+
 @pytest.mark.parametrize("data", ["", "r:u:" + "0" * 31, "r:x:" + "0" * 32, "x:1:1:1", "x:0", "что-то", "/start", "{}"])
 async def test_forged_buttons_are_answered_politely(town: Town, data: str) -> None:
     async with town.bot() as journal:
@@ -465,7 +476,8 @@ async def test_a_stop_leaves_unfinished_questions_for_the_next_start(town: Town)
 async def test_a_stop_lets_quick_work_end(town: Town) -> None:
     async with town.bot(ask=slowly(town.verbs, 0.1)) as journal:
         town.server.say(ANNA, KNOWN)
-        await town.server.until(lambda: not town.server.pending() and journal.counts()["inbox_pending"] == 1)
+        await town.server.until(lambda: not town.server.pending() and town.server.actions)
+        assert journal.counts()["inbox_pending"] == 1
     with Journal.open(town.path) as journal:
         assert journal.counts()["inbox_pending"] == 0
 

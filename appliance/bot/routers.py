@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -38,6 +39,7 @@ Calls = list[Outgoing]
 
 GROUPS = {"group", "supergroup"}
 CHANNELS_LISTED = 20
+ALBUMS_KEPT = 1000  # ids of albums that had their word
 ANONYMOUS = {777000, 1087968824, 136817688}  # Telegram's own accounts that speak for channels and hidden admins
 SPOKEN = {  # what a person may send instead of words
     ContentType.ANIMATION, ContentType.AUDIO, ContentType.DOCUMENT, ContentType.PAID_MEDIA, ContentType.PHOTO,
@@ -63,7 +65,13 @@ def create_dispatcher(verbs: Verbs, courtesies: Courtesies, dialogue_of: Dialogu
     Dispatcher
         Feeding it an update returns a list of `Outgoing`, or aiogram's ``UNHANDLED``.
     """
-    dispatcher = Dispatcher(disable_fsm=True, verbs=verbs, courtesies=courtesies, dialogue_of=dialogue_of)
+    dispatcher = Dispatcher(
+        disable_fsm=True,
+        verbs=verbs,
+        courtesies=courtesies,
+        dialogue_of=dialogue_of,
+        albums=deque(maxlen=ALBUMS_KEPT),
+    )
     dispatcher.include_routers(private_router(), group_router(), button_router())
     return dispatcher
 
@@ -171,9 +179,17 @@ async def find(
 
 
 async def plain_question(
-    message: Message, bot: Bot, verbs: Verbs, courtesies: Courtesies, dialogue_of: DialogueOf, event_update: Update
+    message: Message,
+    bot: Bot,
+    verbs: Verbs,
+    courtesies: Courtesies,
+    dialogue_of: DialogueOf,
+    event_update: Update,
+    albums: deque[str],
 ) -> Calls:
     """Answer a question in plain words; a reply to an answer continues its dialogue."""
+    if message.media_group_id is not None:
+        albums.append(message.media_group_id)
     if message.from_user is not None and message.from_user.is_bot and message.from_user.id not in ANONYMOUS:
         return []
     text = _mention(await bot.me()).sub(" ", message.text or message.caption or "").strip()
@@ -195,8 +211,12 @@ async def unknown_command(message: Message, verbs: Verbs) -> Calls:
     return messages_for(message, [Text(say("unknown_command", _language(message.from_user)))])
 
 
-async def text_only(message: Message) -> Calls:
-    """Ask for words; an album is asked once, at its first picture."""
+async def text_only(message: Message, albums: deque[str]) -> Calls:
+    """Ask for words, once for an album."""
+    if message.media_group_id is not None:
+        if message.media_group_id in albums:
+            return []
+        albums.append(message.media_group_id)
     return messages_for(message, [Text(say("text_only", _language(message.from_user)))])
 
 
