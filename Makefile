@@ -45,7 +45,7 @@ lint: $(VENV)/.dev  ## Format check, lint, types, import floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports
 
 format: $(VENV)/.dev  ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix .
