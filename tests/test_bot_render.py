@@ -104,6 +104,11 @@ def test_inert_text_keeps_its_characters_and_loses_its_links(text: str) -> None:
         assert clickable({"text": text, "entities": every}) == []
 
 
+def test_the_same_text_untouched_would_be_clickable() -> None:
+    for text in HOSTILE:
+        assert clickable({"text": text, "entities": checked_text(text, [])[1]}), text
+
+
 @pytest.mark.parametrize("text", ["24/7 и TCP/IP, т.е. v2.0 за $1.50", "км/ч; 12.03.2026; «дом 5/1»"])
 def test_ordinary_text_stays_ordinary(text: str) -> None:
     assert inert(text).render()[1] == []

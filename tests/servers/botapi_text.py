@@ -14,7 +14,7 @@ _OPAQUE = {"code", "pre"}
 _OWN_LINKS = {"text_link", "text_mention", "custom_emoji"}
 _ADDRESS = r"(?:https?|ftp|tg|ton|tonsite)://[^\s<>\"«»]+"
 _DOMAIN = (
-    r"(?<![\w@./-])(?:[\w-]+\.)+(?:com|ru|su|org|net|me|io|dev|info|biz|xyz|рф|app|ai|gg|to|link|site|online)\b"
+    r"(?<![\w@./-])(?:[\w-]+\.)+(?:com|ru|su|org|net|me|io|dev|info|biz|xyz|рф|app|ai|gg|to|link|site|online|сайт)\b"
     r"(?:[/?#:][^\s<>\"«»]*)?"
 )
 _FOUND = (
