@@ -17,6 +17,7 @@ import importlib.util
 import itertools
 import mmap
 import struct
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,14 +55,14 @@ class E5File:
         Of the layer norms.
     bos, eos, pad, unk : int
         Token ids.
-    pieces : list of str
-        The vocabulary's pieces, by token id.
-    scores : list of float
-        Log-probability of each piece.
+    scores : array.array
+        Log-probability of each piece, by token id.
     normaliser : dict of int to str
         Code points that become other text (possibly none).
     tensors : dict of str to Tensor
         By name, e.g. ``"l0.q.w"``.
+    blob : tuple of int
+        Where the pieces' text begins and ends; their offsets and scores stand before it.
     """
 
     data: mmap.mmap
@@ -75,10 +76,18 @@ class E5File:
     eos: int
     pad: int
     unk: int
-    pieces: list[str]
-    scores: list[float]
+    scores: array[float]
     normaliser: dict[int, str]
     tensors: dict[str, Tensor]
+    blob: tuple[int, int]
+
+    def pieces(self) -> list[str]:
+        """Return the vocabulary's pieces, by token id."""
+        start, end = self.blob
+        count = len(self.scores)
+        offsets = np.frombuffer(self.data, np.uint32, count + 1, start - 8 * count - 4).tolist()
+        blob = self.data[start:end]
+        return [blob[a:b].decode() for a, b in itertools.pairwise(offsets)]
 
     def floats(self, name: str) -> NDArray[np.float32]:
         """Return a float tensor, flat."""
@@ -172,14 +181,11 @@ def _parse(data: mmap.mmap) -> E5File:
     at = struct.calcsize("<4sI7ifi")
     n, bos, eos, pad, unk, blob_bytes = struct.unpack_from("<5iQ", data, at)
     at += struct.calcsize("<5iQ")
-    offsets = np.frombuffer(data, np.uint32, n + 1, at).tolist()
     at += 4 * (n + 1)
-    scores = np.frombuffer(data, np.float32, n, at).tolist()
+    scores = array("f", data[at : at + 4 * n])
     at += 4 * n
-    blob = data[at : at + blob_bytes]
-    pieces = [blob[start:end].decode() for start, end in itertools.pairwise(offsets)]
-    at += blob_bytes
-    normaliser, at = _normaliser(data, at)
+    blob = (at, at + blob_bytes)
+    normaliser, at = _normaliser(data, at + blob_bytes)
     return E5File(
         data=data,
         hidden=hidden,
@@ -192,10 +198,10 @@ def _parse(data: mmap.mmap) -> E5File:
         eos=eos,
         pad=pad,
         unk=unk,
-        pieces=pieces,
         scores=scores,
         normaliser=normaliser,
         tensors=_directory(data, at),
+        blob=blob,
     )
 
 

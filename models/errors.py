@@ -5,6 +5,7 @@
     ModelError              anything raised on purpose here; `.cure` tells what to do
     ├── CardError           the operator: a card that is unknown or does not hold together
     ├── WeightsError        the operator: weights missing, damaged or in a format we refuse
+    ├── CannotRun           the operator: this machine lacks what an engine needs
     ├── DoesNotFit          the operator: the chosen models do not fit the memory
     ├── Overloaded          the caller: too much waits already; come back after `.retry_after_s`
     ├── EmbedderDown        the flow that asked: the embedding server gave no vectors
@@ -45,6 +46,10 @@ class CardError(ModelError):
 
 class WeightsError(ModelError):
     """Weights missing, damaged or in a format we refuse."""
+
+
+class CannotRun(ModelError):
+    """The machine lacks what an engine needs."""
 
 
 class DoesNotFit(ModelError):

@@ -20,7 +20,7 @@ def load_embedder(card: str, *, weights_dir: Path, threads: int = 0) -> Embedder
     weights_dir : Path
         Folder for model weights; made if missing.
     threads : int, optional
-        Threads of one call; 0 takes all cores, 4 at most.
+        Threads it may use; 0 takes all cores, 4 at most.
 
     Returns
     -------
@@ -29,6 +29,8 @@ def load_embedder(card: str, *, weights_dir: Path, threads: int = 0) -> Embedder
 
     Raises
     ------
+    CannotRun
+        If the CPU lacks what the engine needs.
     CardError
         If there is no such embedder, or no engine here runs it.
     WeightsError

@@ -87,29 +87,3 @@ def unigram(
         return out[:limit]
 
     return encode
-
-
-def padded_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Cut texts into batches of like length, so that little is spent on padding.
-
-    Parameters
-    ----------
-    lengths : sequence of int
-        Tokens of each text.
-    budget : int
-        Most tokens of one batch, padding included; a longer text gets a batch of its own.
-
-    Returns
-    -------
-    list of list of int
-        Positions in `lengths`, longest first, each exactly once.
-    """
-    batches: list[list[int]] = []
-    room = 0
-    for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if room < 1:
-            batches.append([])
-            room = max(1, budget // max(1, lengths[i]))
-        batches[-1].append(i)
-        room -= 1
-    return batches
