@@ -27,6 +27,7 @@ from appliance.telegram_export import BytesRead, Skipped, find_export, read_expo
 from models.ports import Embedder, Vectors
 
 POSTS_A_BATCH = 512  # compared with the ledger, embedded and stored together: many small commits bloat the index
+POSTS_FIRST = 64  # of the first batch of an import, so that the embedder starts at once
 TEXTS_A_STEP = 64  # embedded between two looks at whether to stop
 BROKEN_KEPT = 1000  # reported one by one; further ones are counted
 PROGRESS_EVERY_S = 1.0
@@ -214,10 +215,11 @@ def _read(file: Path, username: str | None, tally: _Tally, ledger: Ledger, *, is
     read: list[Post] = []
     changed: dict[PostKey, Post] = {}
     at = 0
+    enough = POSTS_FIRST
     for item in read_export(file, username=username):
         if isinstance(item, Post):
             read.append(item)
-            if len(read) == POSTS_A_BATCH:
+            if len(read) == enough:
                 _add(changed, _changed(read, tally, ledger, is_dry=is_dry))
                 read = []
         elif isinstance(item, Channel):
@@ -235,9 +237,10 @@ def _read(file: Path, username: str | None, tally: _Tally, ledger: Ledger, *, is
             at = item.count
             if not changed and tally.batched == tally.embedded:
                 tally.bytes_read = at
-        if len(changed) >= POSTS_A_BATCH:
+        if len(changed) >= enough:
             yield _batch(changed.values(), tally, at)
             changed = {}
+            enough = POSTS_A_BATCH
         if tally.stop.is_set():
             return
     _add(changed, _changed(read, tally, ledger, is_dry=is_dry))

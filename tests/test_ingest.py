@@ -25,7 +25,7 @@ import pytest
 from appliance.errors import BadExport
 from appliance.hot import Scope
 from appliance.index import Index
-from appliance.ingest import POSTS_A_BATCH, TEXTS_A_STEP, import_export, ingest, reconcile
+from appliance.ingest import POSTS_A_BATCH, POSTS_FIRST, TEXTS_A_STEP, import_export, ingest, reconcile
 from appliance.ledger import Ledger
 from appliance.schema import Channel, ImportProgress, Post, PostKey
 from appliance.text import lemmas
@@ -230,10 +230,13 @@ async def test_one_post_twice_in_different_batches(stores: Stores, tmp_path: Pat
 
 
 async def test_equal_texts_are_embedded_once(stores: Stores, tmp_path: Path) -> None:
-    report = await imported(stores, export(tmp_path, [message(number, "Доброе утро!") for number in range(1, 200)]))
-    assert (report.new, report.chunks) == (199, 199)
-    assert stores.embedder.texts == ["Доброе утро!"]
-    assert len(stores.texts()) == 199
+    morning = [message(number, "Доброе утро!") for number in range(POSTS_FIRST + 1, 400)]
+    report = await imported(
+        stores, export(tmp_path, [message(number) for number in range(1, POSTS_FIRST + 1)] + morning)
+    )
+    assert (report.new, report.chunks) == (399, 399)
+    assert stores.embedder.texts.count("Доброе утро!") == 1
+    assert len(stores.texts()) == 399
 
 
 async def test_what_is_no_export_raises_and_leaves_nothing(stores: Stores, tmp_path: Path) -> None:
@@ -273,9 +276,9 @@ async def test_the_embedder_does_not_wait_for_the_stores(tmp_path: Path) -> None
     waits: list[bool] = []
 
     def before(texts: Sequence[str]) -> None:
-        if any(f" {POSTS_A_BATCH + 1} " in text for text in texts):  # of the second batch
-            wait_for_posts(stores, POSTS_A_BATCH)
-            waits.append(len(stores.ledger.post_ids(1234567890)) == POSTS_A_BATCH)
+        if any(f" {POSTS_FIRST + 1} " in text for text in texts):  # of the second batch
+            wait_for_posts(stores, POSTS_FIRST)
+            waits.append(len(stores.ledger.post_ids(1234567890)) == POSTS_FIRST)
 
     with opened(tmp_path / "data", WordEmbedder(before)) as stores:
         await imported(stores, export(tmp_path, [message(number) for number in range(1, POSTS_A_BATCH * 2)]))
@@ -315,15 +318,16 @@ async def test_an_embedder_that_fails_costs_only_what_was_not_stored(tmp_path: P
     def before(texts: Sequence[str]) -> None:
         nonlocal calls
         calls += 1
-        if calls == POSTS_A_BATCH // TEXTS_A_STEP + 2:
+        if calls == POSTS_FIRST // TEXTS_A_STEP + POSTS_A_BATCH // TEXTS_A_STEP + 1:  # the first of the third batch
             raise RuntimeError("out of memory")
 
     with opened(tmp_path / "data", WordEmbedder(before)) as stores:
         path = export(tmp_path, [message(number) for number in range(1, POSTS_A_BATCH * 2)])
         with pytest.raises(RuntimeError, match="out of memory"):
             await imported(stores, path)
-        assert len(stores.texts()) == POSTS_A_BATCH
-        assert counts(await imported(stores, path)) == (POSTS_A_BATCH - 1, 0, POSTS_A_BATCH, 0)
+        kept = POSTS_FIRST + POSTS_A_BATCH
+        assert len(stores.texts()) == kept
+        assert counts(await imported(stores, path)) == (POSTS_A_BATCH * 2 - 1 - kept, 0, kept, 0)
 
 
 def live(number: int, text: str, edited_at: int | None = None, **fields: Any) -> Post:
@@ -442,13 +446,13 @@ async def test_posts_are_found_with_the_real_embedder(tmp_path: Path, embedder: 
 
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, sys, time
 from pathlib import Path
 from appliance.ingest import import_export, reconcile
 from tests.test_ingest import WordEmbedder, opened
 
 async def main():
-    with opened(Path(sys.argv[1]), WordEmbedder()) as stores:
+    with opened(Path(sys.argv[1]), WordEmbedder(lambda texts: time.sleep(0.05))) as stores:
         await reconcile(**stores.parts)
         print("started", flush=True)
         async for progress in import_export(Path(sys.argv[2]), **stores.parts):
@@ -475,14 +479,17 @@ def start_and_kill(data: Path, path: Path, after_s: float) -> bool:
     return "done" not in rest
 
 
+COUNT = 1600  # posts: some four batches
+
+
 async def killed_imports(tmp_path: Path, rounds: int) -> None:
     rng = random.Random(3)
-    messages = [message(number, f"Пост {number} " + "слово " * rng.randrange(200)) for number in range(1, 3000)]
+    messages = [message(number, f"Пост {number} " + "слово " * rng.randrange(40)) for number in range(1, COUNT + 1)]
     path = export(tmp_path, messages)
     data = tmp_path / "data"
     interrupted = 0
     for number in range(rounds):
-        interrupted += await asyncio.to_thread(start_and_kill, data, path, rng.random() * 1.5)
+        interrupted += await asyncio.to_thread(start_and_kill, data, path, rng.random())
         if number == rounds // 2:  # half-way a newer export arrives
             messages = [m if m["id"] % 7 else edited(m["id"], f"Правка {m['id']}", NOON + 9**6) for m in messages]
             path = export(tmp_path, messages)
@@ -492,14 +499,14 @@ async def killed_imports(tmp_path: Path, rounds: int) -> None:
         stores.texts()
         await imported(stores, path)
         assert stores.texts() == {(1234567890, m["id"]): m["text"] for m in messages}
-        assert counts(await imported(stores, path)) == (0, 0, 2999, 0)
-        for m in messages[::300]:
+        assert counts(await imported(stores, path)) == (0, 0, COUNT, 0)
+        for m in messages[::200]:
             assert stores.indexed_text((1234567890, m["id"])).startswith(m["text"][:40].strip())
         assert await reconcile(**stores.parts) == []
 
 
 async def test_killed_imports_end_in_the_same_state(tmp_path: Path) -> None:
-    await killed_imports(tmp_path, 2)
+    await killed_imports(tmp_path, 1)
 
 
 @pytest.mark.slow
