@@ -18,7 +18,7 @@ import uvicorn
 
 from appliance import answer, feedback, ingest, members
 from appliance.config import SERVING_FILE, Config
-from appliance.errors import StartupError
+from appliance.errors import PostFinderError, StartupError
 from appliance.index import Index
 from appliance.journal import Journal
 from appliance.ledger import Ledger
@@ -44,6 +44,7 @@ class App:
     ledger: Ledger
     journal: Journal
     metrics: Callable[[], bytes]
+    troubles: list[str]  # why questions cannot be answered at some door; empty when all is well
 
 
 @asynccontextmanager
@@ -101,8 +102,10 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         async def stats() -> dict[str, Any]:
             return await asyncio.to_thread(ledger.stats)
 
+        troubles: list[str] = []
+
         async def ready() -> list[str]:
-            return []
+            return troubles
 
         verbs = Verbs(
             ask=partial(
@@ -124,7 +127,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             stats=stats,
             ready=ready,
         )
-        yield App(config, verbs, index, ledger, journal, metrics.render)
+        yield App(config, verbs, index, ledger, journal, metrics.render, troubles)
 
 
 async def _settle(task: asyncio.Task[Any]) -> None:
@@ -213,7 +216,7 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     bot: asyncio.Task[None] | None = None
     if with_bot and config.telegram_token.get_secret_value():
         bot = asyncio.create_task(_run_bot(app))
-        bot.add_done_callback(_report)
+        bot.add_done_callback(partial(_report, app.troubles))
     try:
         yield url
     finally:
@@ -238,9 +241,11 @@ async def _serve(server: uvicorn.Server) -> None:
         await server._serve()
 
 
-def _report(task: asyncio.Task[None]) -> None:
+def _report(troubles: list[str], task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("bot stopped", error=str(error), kind=type(error).__name__)
+        reason = str(error) if isinstance(error, PostFinderError) else type(error).__name__
+        troubles.append(f"The bot stopped: {reason}")
+        log.error("bot stopped", reason=reason)
 
 
 def _reachable(host: str) -> str:
