@@ -1,9 +1,10 @@
-"""Writes BGE-M3 as one ONNX graph with three outputs, in 32 bits or int8, from its checkpoint and without torch.
+"""Writes BGE-M3 as one ONNX graph with three outputs, and its reranker as one with one, without torch.
 
 The graph is the XLM-RoBERTa encoder (Conneau et al. 2019, https://arxiv.org/abs/1911.02116) with BGE-M3's three heads
 (Chen et al. 2024, https://arxiv.org/abs/2402.03216): the first token, normalised; a weight of each token; a vector of
 each token but the first, normalised. In int8 the matrices have a scale a column, the token table a scale a row, and
-activations are quantised as they come (ONNX Runtime's ``DynamicQuantizeMatMul``); the heads stay in 32 bits.
+activations are quantised as they come (ONNX Runtime's ``DynamicQuantizeMatMul``); the heads stay in 32 bits. The
+reranker has the same encoder and a classifier on the first token.
 """
 
 from __future__ import annotations
@@ -57,15 +58,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     WeightsError
         If something is missing, damaged or of another shape.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"{folder} holds no readable config.json.", cure="Pull the model, or point to its folder."
-        ) from error
-    if config.get("model_type") != "xlm-roberta":
-        raise WeightsError(f"{folder} holds a {config.get('model_type')!r} model, not BGE-M3's xlm-roberta.")
-    tensors = {name.removeprefix("roberta."): t for name, t in _part(folder, "model", "pytorch_model.bin").items()}
+    config, tensors = _open_encoder(folder)
     made = Checkpoint(
         config=config,
         tensors=tensors,
@@ -73,21 +66,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         multi_vector=_part(folder, "colbert_linear", "colbert_linear.pt"),
     )
     hidden = config["hidden_size"]
-    wanted = {
-        "embeddings.word_embeddings.weight": (config["vocab_size"], hidden),
-        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], hidden),
-        f"encoder.layer.{config['num_hidden_layers'] - 1}.output.dense.weight": (hidden, config["intermediate_size"]),
-    }
-    for name, shape in wanted.items():
-        if name not in tensors or tensors[name].shape != shape:
-            raise WeightsError(f"{folder} has no tensor {name} of shape {shape}.", cure="Fetch the model again.")
     if made.sparse["weight"].shape != (1, hidden) or made.multi_vector["weight"].shape[1] != hidden:
         raise WeightsError(f"The heads in {folder} do not fit its encoder.", cure="Fetch the model again.")
     return made
 
 
 def export(folder: Path, target: Path, *, precision: Precision) -> None:
-    """Write the graph, whole or not at all: ``target`` and ``target.data`` beside it.
+    """Write BGE-M3's graph, whole or not at all: ``target`` and ``target.data`` beside it.
 
     Parameters
     ----------
@@ -103,7 +88,29 @@ def export(folder: Path, target: Path, *, precision: Precision) -> None:
     WeightsError
         If the checkpoint cannot be used.
     """
-    model = graph(open_checkpoint(folder), precision=precision)
+    _write(graph(open_checkpoint(folder), precision=precision), target)
+
+
+def export_reranker(folder: Path, target: Path, *, precision: Precision) -> None:
+    """Write a cross-encoder's graph (XLM-RoBERTa with one class, as bge-reranker-v2-m3); see `export`.
+
+    Inputs as in `graph`, ids of query and passage joined; output ``score`` (batch,), higher is better.
+    """
+    config, tensors = _open_encoder(folder)
+    if "classifier.out_proj.weight" not in tensors or tensors["classifier.out_proj.weight"].shape[0] != 1:
+        raise WeightsError(f"{folder} holds no cross-encoder with one score.", cure="Fetch the model again.")
+    g = Graph()
+    x = _first(g, _encode(g, config, tensors, precision))
+    for name in ("dense", "out_proj"):
+        matrix, bias = (_f32(tensors[f"classifier.{name}.{part}"]) for part in ("weight", "bias"))
+        x = _linear(g, x, f"classifier.{name}", matrix, bias, "fp32")
+        if name == "dense":
+            (x,) = g.op("Tanh", [x])
+    g.nodes.append(helper.make_node("Squeeze", [x, "one"], ["score"]))
+    _write(_model(g, "reranker", [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])]), target)
+
+
+def _write(model: onnx.ModelProto, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         partial = Path(scratch) / target.name
@@ -134,8 +141,29 @@ def graph(checkpoint: Checkpoint, *, precision: Precision) -> onnx.ModelProto:
         ``sparse`` (batch, tokens), weights ≥ 0.
     """
     g = Graph()
-    config, tensors = checkpoint.config, checkpoint.tensors
-    hidden, eps = int(config["hidden_size"]), float(config["layer_norm_eps"])
+    x = _encode(g, checkpoint.config, checkpoint.tensors, precision)
+    _heads(g, checkpoint, x)
+    outputs = [
+        helper.make_tensor_value_info("dense", TensorProto.FLOAT, ["batch", int(checkpoint.config["hidden_size"])]),
+        helper.make_tensor_value_info("sparse", TensorProto.FLOAT, ["batch", "tokens"]),
+        helper.make_tensor_value_info("multi_vector", TensorProto.FLOAT, ["batch", "inner", None]),
+    ]
+    return _model(g, "bge-m3", outputs)
+
+
+def _model(g: Graph, name: str, outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
+    inputs = [
+        helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "tokens"]),
+        helper.make_tensor_value_info("mask", TensorProto.INT32, ["batch", "tokens"]),
+    ]
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(CONTRIB, 1)]
+    made = helper.make_graph(g.nodes, name, inputs, outputs, g.weights)
+    return helper.make_model(made, opset_imports=opsets, ir_version=10)
+
+
+def _encode(g: Graph, config: dict[str, Any], tensors: dict[str, Array], precision: Precision) -> str:
+    """Add the encoder; returns its last hidden states (batch, tokens, hidden)."""
+    eps = float(config["layer_norm_eps"])
     for name, value in (("zero", 0), ("one", 1)):
         g.weight(name, np.array([value], np.int64))
     first = int(config["pad_token_id"]) + 1
@@ -148,23 +176,13 @@ def graph(checkpoint: Checkpoint, *, precision: Precision) -> onnx.ModelProto:
     (x,) = g.op("LayerNormalization", [x, *_norm(g, tensors, "embeddings.LayerNorm")], epsilon=eps, axis=-1)
     for i in range(int(config["num_hidden_layers"])):
         x = _layer(g, tensors, x, f"encoder.layer.{i}.", int(config["num_attention_heads"]), eps, precision)
-    _heads(g, checkpoint, x)
-    made = helper.make_graph(
-        g.nodes,
-        "bge-m3",
-        [
-            helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "tokens"]),
-            helper.make_tensor_value_info("mask", TensorProto.INT32, ["batch", "tokens"]),
-        ],
-        [
-            helper.make_tensor_value_info("dense", TensorProto.FLOAT, ["batch", hidden]),
-            helper.make_tensor_value_info("sparse", TensorProto.FLOAT, ["batch", "tokens"]),
-            helper.make_tensor_value_info("multi_vector", TensorProto.FLOAT, ["batch", "inner", None]),
-        ],
-        g.weights,
-    )
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(CONTRIB, 1)]
-    return helper.make_model(made, opset_imports=opsets, ir_version=10)
+    return x
+
+
+def _first(g: Graph, x: str) -> str:
+    (first,) = g.op("Slice", [x, "zero", "one", "one"])
+    (first,) = g.op("Squeeze", [first, "one"])
+    return first
 
 
 def _words(g: Graph, table: NDArray[np.float32], precision: Precision) -> str:
@@ -217,9 +235,7 @@ def _linear(
 
 
 def _heads(g: Graph, checkpoint: Checkpoint, x: str) -> None:
-    (first,) = g.op("Slice", [x, "zero", "one", "one"])
-    (first,) = g.op("Squeeze", [first, "one"])
-    _unit(g, first, "dense", axis=1)
+    _unit(g, _first(g, x), "dense", axis=1)
     sparse, multi = checkpoint.sparse, checkpoint.multi_vector
     weight = _linear(g, x, "sparse", _f32(sparse["weight"]), _f32(sparse["bias"]), "fp32")
     (weight,) = g.op("Relu", [weight])
@@ -243,6 +259,28 @@ def _norm(g: Graph, tensors: dict[str, Array], name: str) -> list[str]:
 
 def _f32(array: Array) -> NDArray[np.float32]:
     return np.asarray(array, np.float32)
+
+
+def _open_encoder(folder: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{folder} holds no readable config.json.", cure="Pull the model, or point to its folder."
+        ) from error
+    if config.get("model_type") != "xlm-roberta":
+        raise WeightsError(f"{folder} holds a {config.get('model_type')!r} model, not an xlm-roberta.")
+    tensors = {name.removeprefix("roberta."): t for name, t in _part(folder, "model", "pytorch_model.bin").items()}
+    hidden = config["hidden_size"]
+    wanted = {
+        "embeddings.word_embeddings.weight": (config["vocab_size"], hidden),
+        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], hidden),
+        f"encoder.layer.{config['num_hidden_layers'] - 1}.output.dense.weight": (hidden, config["intermediate_size"]),
+    }
+    for name, shape in wanted.items():
+        if name not in tensors or tensors[name].shape != shape:
+            raise WeightsError(f"{folder} has no tensor {name} of shape {shape}.", cure="Fetch the model again.")
+    return config, tensors
 
 
 def _part(folder: Path, stem: str, torch_name: str) -> dict[str, Array]:

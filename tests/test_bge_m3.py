@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from models import rerank_cross
 from models.embed_bge_m3 import BgeM3, batches, load, open_onnx
 from models.errors import WeightsError
-from models.export_onnx import export
-from models.ports import Embedder
+from models.export_onnx import export, export_reranker
+from models.ports import Embedder, Reranker
 from models.tensors import read_safetensors, read_torch, write_safetensors
 from tests import tiny_m3
 
@@ -147,6 +148,25 @@ def test_weights_of_another_shape_are_refused(folder: Path, tmp_path: Path) -> N
     (tmp_path / "x" / "config.json").write_text(json.dumps(config | {"vocab_size": 9}))
     with pytest.raises(WeightsError, match="word_embeddings"):
         export(tmp_path / "x", tmp_path / "x.onnx", precision="int8")
+
+
+def test_reranker_scores_pairs_the_same_alone_and_in_company(tmp_path: Path) -> None:
+    tiny_m3.make(tmp_path / "tiny-reranker", reranker=True)
+    exact = rerank_cross.load(tiny_m3.reranker_card(), weights_dir=tmp_path, threads=1, precision="fp32")
+    part: Reranker = exact
+    query, passages = "когда митап?", [*tiny_m3.TEXTS, *tiny_m3.corpus(10)]
+    scores = part.score(query, passages)
+    assert scores.shape == (len(passages),)
+    assert np.std(scores) > 0.01
+    assert np.allclose([part.score(query, [p])[0] for p in passages], scores, atol=1e-4)
+    assert part.score(query, []).shape == (0,)
+    quick = rerank_cross.load(tiny_m3.reranker_card(), weights_dir=tmp_path, threads=1)
+    assert np.corrcoef(quick.score(query, passages), scores)[0, 1] > 0.99
+
+
+def test_an_embedder_is_no_reranker(folder: Path) -> None:
+    with pytest.raises(WeightsError, match="cross-encoder"):
+        export_reranker(folder, folder / "x.onnx", precision="fp32")
 
 
 @settings(max_examples=40, deadline=None)

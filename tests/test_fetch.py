@@ -119,7 +119,7 @@ def test_no_safetensors_no_repository_no_key_no_hub(card: AnswererCard, hub: Hub
         pull(dataclasses.replace(card, repo=""), tmp_path, source=hub.url)
 
 
-def test_bge_m3s_bin_file_becomes_safetensors(tmp_path: Path) -> None:
+def test_a_mirror_folder_has_the_hubs_layout_and_the_heads_come_along(tmp_path: Path) -> None:
     bge = load_card("bge-m3")
     assert isinstance(bge, EmbedderCard)
     made = tiny_m3.make(tmp_path / "made")

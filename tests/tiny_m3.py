@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from models.cards import EmbedderCard, card_from
+from models.cards import EmbedderCard, RerankerCard, card_from
 from models.tensors import write_safetensors
 
 TEXTS = [
@@ -32,12 +32,22 @@ def corpus(n: int = 60, *, seed: int = 0) -> list[str]:
 
 
 def make(
-    folder: Path, *, layers: int = 2, hidden: int = 64, heads: int = 4, intermediate: int = 128, positions: int = 514
+    folder: Path,
+    *,
+    layers: int = 2,
+    hidden: int = 64,
+    heads: int = 4,
+    intermediate: int = 128,
+    positions: int = 514,
+    reranker: bool = False,
 ) -> Path:
-    """Write the checkpoint; the heads go into safetensors (FlagEmbedding wants them in ``.pt`` as well)."""
+    """Write the checkpoint; the heads go into safetensors (FlagEmbedding wants them in ``.pt`` as well).
+
+    With `reranker` it is bge-reranker-v2-m3 in small instead: the same encoder and a classifier of one class.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    vocab = _tokenizer(folder)
-    config = {
+    vocab = tokenizer(folder)
+    config: dict[str, Any] = {
         "architectures": ["XLMRobertaModel"],
         "model_type": "xlm-roberta",
         "attention_probs_dropout_prob": 0.1,
@@ -87,6 +97,12 @@ def make(
             tensors[f"{layer}{part}.weight"] = 2 * random(rows, columns)
             tensors[f"{layer}{part}.bias"] = random(rows)
         tensors |= norm(f"{layer}attention.output.LayerNorm") | norm(f"{layer}output.LayerNorm")
+    if reranker:
+        tensors = {f"roberta.{name}": tensor for name, tensor in tensors.items() if "pooler" not in name}
+        tensors |= {"classifier.dense.weight": random(hidden, hidden), "classifier.dense.bias": random(hidden)}
+        tensors |= {"classifier.out_proj.weight": random(1, hidden), "classifier.out_proj.bias": random(1)}
+        config |= {"architectures": ["XLMRobertaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     write_safetensors(folder / "model.safetensors", tensors)
     write_safetensors(folder / "sparse_linear.safetensors", {"weight": random(1, hidden), "bias": random(1)})
     write_safetensors(folder / "colbert_linear.safetensors", {"weight": random(hidden, hidden), "bias": random(hidden)})
@@ -118,18 +134,36 @@ def card(*, context: int = 512, dim: int = 64) -> EmbedderCard:
     return made
 
 
-def _tokenizer(folder: Path) -> int:
+def reranker_card() -> RerankerCard:
+    made = card()
+    return RerankerCard(
+        name="tiny-reranker",
+        kind="reranker",
+        repo="",
+        revision="",
+        licence="none",
+        languages=("ru",),
+        parameters=made.parameters,
+        quantisation="fp16",
+        context=512,
+        shape=made.shape,
+        sources=("random",),
+    )
+
+
+def tokenizer(folder: Path) -> int:
+    """Train a tokenizer of XLM-RoBERTa's kind on a few sentences and write it; returns its size."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    made = Tokenizer(models.Unigram())
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     trainer = trainers.UnigramTrainer(
         vocab_size=480, special_tokens=special, unk_token="<unk>", show_progress=False, n_sub_iterations=1
     )
-    tokenizer.train_from_iterator(TEXTS * 4, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
+    made.train_from_iterator(TEXTS * 4, trainer)
+    made.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    made.save(str(folder / "tokenizer.json"))
     names = {"bos": 0, "cls": 0, "pad": 1, "eos": 2, "sep": 2, "unk": 3, "mask": 4}
     config = {
         "tokenizer_class": "XLMRobertaTokenizer",
@@ -137,4 +171,4 @@ def _tokenizer(folder: Path) -> int:
         **{f"{name}_token": special[i] for name, i in names.items()},
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    return int(tokenizer.get_vocab_size())
+    return int(made.get_vocab_size())

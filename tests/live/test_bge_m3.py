@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models import rerank_cross
+from models.cards import load_card
 from models.embed_bge_m3 import BgeM3, open_onnx, open_torch
 from models.errors import WeightsError
 from models.export_onnx import export
+from models.fetch import pull
 from models.tensors import read_safetensors, read_torch
 from tests import tiny_m3
 
@@ -97,6 +100,35 @@ def test_weights_that_are_a_bin_file_are_read(folder: Path, tmp_path: Path) -> N
     torch.save(tensors, tmp_path / "pytorch_model.bin")
     a, b = onnx(tmp_path, "fp32"), onnx(folder, "fp32")
     assert np.array_equal(a.encode(TEXTS).dense, b.encode(TEXTS).dense)
+
+
+def test_a_published_bin_file_becomes_safetensors_when_pulled(folder: Path, tmp_path: Path) -> None:
+    bge = load_card("bge-m3")
+    mirror = tmp_path / "mirror" / bge.repo
+    mirror.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "sparse_linear.pt", "colbert_linear.pt"):
+        (mirror / name).write_bytes((folder / name).read_bytes())
+    tensors = {k: torch.from_numpy(np.array(v)) for k, v in read_safetensors(folder / "model.safetensors").items()}
+    torch.save(tensors | {"embeddings.position_ids": torch.arange(514)[None]}, mirror / "pytorch_model.bin")
+    pulled = pull(bge, tmp_path / "weights", source=str(tmp_path / "mirror"))
+    assert not (pulled / "pytorch_model.bin").exists()
+    assert (pulled / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
+def test_reranker_agrees_with_transformers(tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    made = tiny_m3.make(tmp_path / "tiny-reranker", reranker=True)
+    query, passages = "когда митап?", [*tiny_m3.TEXTS, *tiny_m3.corpus(10), "слово " * 900]
+    tokenizer = AutoTokenizer.from_pretrained(made)
+    model = AutoModelForSequenceClassification.from_pretrained(made).eval()
+    inputs = tokenizer(
+        [(query, p) for p in passages], padding=True, truncation="only_second", max_length=512, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        want = model(**inputs).logits[:, 0].numpy()
+    got = rerank_cross.load(tiny_m3.reranker_card(), weights_dir=tmp_path, threads=1, precision="fp32")
+    assert np.allclose(got.score(query, passages), want, atol=1e-4)
 
 
 def test_missing_heads_are_refused_not_made_up(folder: Path, tmp_path: Path) -> None:
