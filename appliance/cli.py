@@ -209,7 +209,7 @@ async def _print_answer(client: httpx.AsyncClient, body: dict[str, Any], json: b
                 "searched",
                 tongue,
                 channels=channels,
-                posts=count(searched["posts"], "post", tongue),
+                posts=count("posts", searched["posts"], tongue),
                 until=date(until, tongue) if until else "—",
             )
             lines += [escape(where), say("nearest", tongue) + ":"]
