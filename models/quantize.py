@@ -50,7 +50,7 @@ def quantize(source: Path, target: Path, *, card: str) -> Quality:
     source : Path
         Folder with safetensors in 16 or 32 bits.
     target : Path
-        Folder to make; it gets a manifest and appears only whole.
+        Folder to make, `source` itself allowed; it gets a manifest and appears only whole.
     card : str
         Name for the manifest.
 
@@ -70,6 +70,7 @@ def quantize(source: Path, target: Path, *, card: str) -> Quality:
     except ImportError as error:
         raise WeightsError("transformers and torch are not installed.", cure="Install the gpu extra.") from error
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    bytes_before = _weights(source)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     nf4 = BitsAndBytesConfig(
@@ -107,7 +108,7 @@ def quantize(source: Path, target: Path, *, card: str) -> Quality:
         loss=loss,
         loss_4bit=loss_4bit,
         same_top=sum(a == b for a, b in zip(top, top_4bit, strict=True)) / len(top),
-        bytes=_weights(source),
+        bytes=bytes_before,
         bytes_4bit=_weights(target),
     )
 

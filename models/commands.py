@@ -1,0 +1,379 @@
+"""``postfinder models …``: the catalogue, the memory plan, weights, and the servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Column, Table
+
+from models import fetch
+from models.cards import AnswererCard, Card, EmbedderCard, RerankerCard, all_cards, load_card
+from models.errors import CardError, ModelError, WeightsError
+from models.plan import GIB, Plan, find_gpus, plan, plans
+
+app = typer.Typer(help="Models: what fits, get it, check it, serve it.", no_args_is_help=True)
+out = Console()
+err = Console(stderr=True)
+
+P = ParamSpec("P")
+CardName = Annotated[str, typer.Argument(help="Name of a card; `postfinder models list` shows them.")]
+WeightsDir = Annotated[
+    Path, typer.Option("--weights-dir", envvar="POSTFINDER_WEIGHTS_DIR", help="Folder of model weights.")
+]
+Vram = Annotated[float | None, typer.Option("--vram", help="Memory of the GPU in GiB; asks the driver if not given.")]
+Answers = Annotated[int, typer.Option("--answers", help="Answers to be written at once.")]
+Context = Annotated[int, typer.Option("--context", help="Tokens of a prompt and its answer.")]
+Embedder = Annotated[str, typer.Option("--embedder", help="Card of the embedder beside it; empty for none.")]
+Reranker = Annotated[str, typer.Option("--reranker", help="Card of a reranker beside it.")]
+Host = Annotated[str, typer.Option("--host", help="Address to listen on; keep it internal, there is no key.")]
+Port = Annotated[int, typer.Option("--port", help="Port to listen on.")]
+WEIGHTS = Path("weights")
+
+
+def said(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn an error raised on purpose into one line and exit status 1."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except ModelError as error:
+            err.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+@app.command("list")
+@said
+def list_cards(weights_dir: WeightsDir = WEIGHTS) -> None:
+    """Show the catalogue and what is here."""
+    table = Table(
+        Column("model", no_wrap=True), "kind", "GPU, GiB", "parameters", "weights", "licence", "here", box=None
+    )
+    for card in all_cards().values():
+        least = str(card.min_vram_gb) if isinstance(card, AnswererCard) else ""
+        billions = f"{card.parameters / 1e9:.1f}B"
+        table.add_row(card.name, card.kind, least, billions, card.quantisation, card.licence, _here(card, weights_dir))
+    out.print(table)
+
+
+@app.command("plan")
+@said
+def show_plan(
+    card: Annotated[str, typer.Argument(help="An answerer; tries all if not given.")] = "",
+    vram: Vram = None,
+    answers: Answers = 4,
+    context: Context = 8192,
+    embedder: Embedder = "bge-m3",
+    reranker: Reranker = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what fits the GPU together, and how many answers it writes at once."""
+    memory = _vram(vram)
+    beside, ranker = _embedder(embedder), _reranker(reranker)
+    if card:
+        fits = [
+            plan(
+                _answerer(card),
+                vram_gib=memory,
+                embedder=beside,
+                reranker=ranker,
+                answers_at_once=answers,
+                context=context,
+            )
+        ]
+        refused: list[str] = []
+    else:
+        every = [c for c in all_cards().values() if isinstance(c, AnswererCard)]
+        fits, errors = plans(
+            every, vram_gib=memory, embedder=beside, reranker=ranker, answers_at_once=answers, context=context
+        )
+        refused = [str(error) for error in errors]
+    if as_json:
+        out.print_json(json.dumps({"vram_gib": memory, "fits": [_as_dict(p) for p in fits], "refused": refused}))
+    else:
+        _print_plans(fits, memory)
+        for line in refused:
+            out.print(f"[dim]{escape(line)}[/]", soft_wrap=True)
+    if not fits:
+        raise typer.Exit(1)
+
+
+@app.command("pull")
+@said
+def pull_card(
+    card: CardName,
+    weights_dir: WeightsDir = WEIGHTS,
+    source: Annotated[str, typer.Option("--from", help="Address of a hub, or a mirror folder.")] = fetch.HUB,
+    token: Annotated[str, typer.Option("--token", envvar="HF_TOKEN", help="The hub's key, if it asks for one.")] = "",
+) -> None:
+    """Get a model's weights; a begun download goes on where it stopped."""
+    found = load_card(card)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        tasks: dict[str, int] = {}
+
+        def progress(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done)  # type: ignore[arg-type]
+
+        folder = fetch.pull(found, weights_dir, source=source, token=token, progress=progress)
+    manifest = fetch.read_manifest(folder)
+    out.print(f"{card} is in {folder}, revision {manifest['revision'] or 'unknown'}.", soft_wrap=True)
+
+
+@app.command("verify")
+@said
+def verify_card(card: CardName, weights_dir: WeightsDir = WEIGHTS) -> None:
+    """Check every file against its SHA-256."""
+    manifest = fetch.verify(weights_dir / load_card(card).name)
+    out.print(f"{card}: {len(manifest['files'])} files as published.")
+
+
+@app.command("remove")
+@said
+def remove_card(card: CardName, weights_dir: WeightsDir = WEIGHTS) -> None:
+    """Delete a model's weights."""
+    out.print(f"{fetch.remove(load_card(card).name, weights_dir) / 1e9:.2f} GB free again.")
+
+
+@app.command("bundle")
+@said
+def bundle_cards(
+    cards: Annotated[list[str], typer.Argument(help="Names of pulled cards.")],
+    to: Annotated[Path, typer.Option("--to", help="The tar file to write.")] = Path("models.tar"),
+    weights_dir: WeightsDir = WEIGHTS,
+) -> None:
+    """Pack models into one file for a host without a network."""
+    size = fetch.bundle([load_card(card).name for card in cards], weights_dir, to)
+    out.print(f"{to}: {size / 1e9:.2f} GB. There: postfinder models unbundle {to.name}")
+
+
+@app.command("unbundle")
+@said
+def unbundle_cards(
+    file: Annotated[Path, typer.Argument(help="A file of `bundle`.")], weights_dir: WeightsDir = WEIGHTS
+) -> None:
+    """Unpack a bundle, checking every file."""
+    out.print(f"{', '.join(fetch.unbundle(file, weights_dir))}: whole and checked.")
+
+
+@app.command("quantize")
+@said
+def quantize_card(card: CardName, weights_dir: WeightsDir = WEIGHTS) -> None:
+    """Turn a pulled 16-bit answerer into 4 bits in place, and compare the two."""
+    from models.quantize import quantize
+
+    found = _answerer(card)
+    if found.made_by != "quantize":
+        raise CardError(f"{card} is served as it is published.", cure="Quantise cards marked bnb-4bit.")
+    folder = weights_dir / card
+    fetch.verify(folder)
+    if _is_quantised(folder):
+        raise WeightsError(f"{card} is in 4 bits already.")
+    quality = quantize(folder, folder, card=card)
+    out.print(
+        f"{quality.bytes / 1e9:.2f} → {quality.bytes_4bit / 1e9:.2f} GB; loss {quality.loss:.3f} → "
+        f"{quality.loss_4bit:.3f}; same likeliest token in {quality.same_top:.0%} of places."
+    )
+
+
+@app.command("serve")
+@said
+def serve_card(
+    card: CardName,
+    weights_dir: WeightsDir = WEIGHTS,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    vram: Vram = None,
+    answers: Answers = 4,
+    context: Context = 8192,
+    embedder: Embedder = "bge-m3",
+    reranker: Reranker = "",
+    threads: Annotated[int, typer.Option("--threads", help="Threads of an embedder on the CPU.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print vLLM's command instead of running it.")] = False,
+) -> None:
+    """Serve an answerer with vLLM, or an embedder with our own server; weights are checked first."""
+    found = load_card(card)
+    folder = weights_dir / card
+    if isinstance(found, EmbedderCard):
+        fetch.verify(folder)
+        _serve_embedder(found, weights_dir, host, port, threads)
+        return
+    answerer = _answerer(card)
+    made = plan(
+        answerer,
+        vram_gib=_vram(vram),
+        embedder=_embedder(embedder),
+        reranker=_reranker(reranker),
+        answers_at_once=answers,
+        context=context,
+    )
+    command = vllm_command(made, folder, host=host, port=port)
+    if dry_run:
+        out.print(shlex.join(command), soft_wrap=True, markup=False, highlight=False)
+        return
+    fetch.verify(folder)
+    if answerer.made_by == "quantize" and not _is_quantised(folder):
+        raise WeightsError(f"{card} is still in 16 bits.", cure=f"Run: postfinder models quantize {card}")
+    os.environ |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+    os.execv(command[0], command)  # noqa: S606
+
+
+@app.command("warm")
+@said
+def warm(
+    url: Annotated[str, typer.Argument(help="Base URL of a model server, e.g. http://vllm:8000/v1.")],
+) -> None:
+    """Let a served answerer write one token: the proof that it can."""
+    from models.load import load_generator
+
+    async def ask() -> None:
+        generator = load_generator(url)
+        try:
+            usage = await generator.ready()
+            out.print(f"{generator.name} answers: first token after {usage.first_token_ms:.0f} ms.")
+        finally:
+            await generator.aclose()
+
+    asyncio.run(ask())
+
+
+def vllm_command(made: Plan, folder: Path, *, host: str, port: int) -> list[str]:
+    """Write vLLM's command line for a plan: local files only, text only, no remote code, prefixes cached.
+
+    Parameters
+    ----------
+    made : Plan
+        What fits.
+    folder : Path
+        The weights.
+    host, port : str, int
+        Where to listen.
+
+    Returns
+    -------
+    list of str
+        Program and arguments.
+    """
+    return [
+        sys.executable,
+        *("-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", str(folder)),
+        *("--served-model-name", made.answerer.name),
+        *("--host", host),
+        *("--port", str(port)),
+        *("--load-format", "bitsandbytes" if made.answerer.quantisation == "bnb-4bit" else "safetensors"),
+        "--enable-prefix-caching",
+        *made.vllm_args,
+    ]
+
+
+def _serve_embedder(card: EmbedderCard, weights_dir: Path, host: str, port: int, threads: int) -> None:
+    from models import embed_bge_m3, serve
+
+    if card.engine != "bge-m3":
+        raise CardError(f"Our server does not run {card.name}.", cure="Serve bge-m3, or this card with vLLM.")
+    if find_gpus():
+        embedder = embed_bge_m3.open_torch(card, weights_dir / card.name)
+    else:
+        embedder = embed_bge_m3.load(card, weights_dir=weights_dir, threads=threads)
+    serve.run(embedder, host=host, port=port)
+
+
+def _print_plans(fits: list[Plan], memory: float) -> None:
+    table = Table(
+        Column("model", no_wrap=True),
+        "answers at once",
+        "weights",
+        "KV cache",
+        "embedder",
+        "left over",
+        box=None,
+        title=f"{memory:g} GiB",
+    )
+    for made in fits:
+        used = sum(share.bytes for share in made.shares) + made.kv_bytes
+        table.add_row(
+            made.answerer.name,
+            f"{made.answers_at_once} × {made.context} tokens",
+            f"{made.shares[0].bytes / GIB:.1f}",
+            f"{made.kv_bytes / GIB:.1f}",
+            made.embedder,
+            f"{memory - used / GIB:.1f}",
+        )
+    if fits:
+        out.print(table)
+
+
+def _as_dict(made: Plan) -> dict[str, object]:
+    return {
+        "answerer": made.answerer.name,
+        "answers_at_once": made.answers_at_once,
+        "context": made.context,
+        "shares_bytes": {share.what: share.bytes for share in made.shares},
+        "kv_bytes": made.kv_bytes,
+        "embedder": made.embedder,
+        "reranker": made.reranker,
+        "vllm_args": list(made.vllm_args),
+    }
+
+
+def _vram(given: float | None) -> float:
+    if given is not None:
+        return given
+    gpus = find_gpus()
+    if not gpus:
+        raise ModelError(
+            "There is no NVIDIA GPU here, or no driver.", cure="Plan for another host with --vram GIB, e.g. --vram 24."
+        )
+    largest = max(gpus, key=lambda gpu: gpu.total_gib)
+    err.print(f"{largest.name}: {largest.total_gib:.0f} GiB, {largest.free_gib:.0f} free.")
+    return largest.total_gib
+
+
+def _answerer(name: str) -> AnswererCard:
+    card = load_card(name)
+    if not isinstance(card, AnswererCard):
+        raise CardError(f"{name} is a card of kind {card.kind}, not an answerer.")
+    return card
+
+
+def _embedder(name: str) -> EmbedderCard | None:
+    card = load_card(name) if name else None
+    if card is not None and not isinstance(card, EmbedderCard):
+        raise CardError(f"{name} is a card of kind {card.kind}, not an embedder.")
+    return card
+
+
+def _reranker(name: str) -> RerankerCard | None:
+    card = load_card(name) if name else None
+    if card is not None and not isinstance(card, RerankerCard):
+        raise CardError(f"{name} is a card of kind {card.kind}, not a reranker.")
+    return card
+
+
+def _here(card: Card, weights_dir: Path) -> str:
+    if isinstance(card, EmbedderCard) and card.package:
+        return "comes along"
+    if (weights_dir / card.name / fetch.MANIFEST).is_file():
+        return "yes"
+    return "begun" if (weights_dir / f".{card.name}.partial").is_dir() else ""
+
+
+def _is_quantised(folder: Path) -> bool:
+    return "quantization_config" in json.loads((folder / "config.json").read_text(encoding="utf-8"))
