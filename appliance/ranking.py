@@ -11,6 +11,7 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.lexical import K1, RARITY
 from appliance.schema import PostKey
 from appliance.text import distance, words
 
@@ -89,7 +90,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Coefficients fitted for one embedder (`benchmarks.retrieval.calibrate` writes them).
+    """Coefficients fitted for one embedder (``python -m benchmarks.calibrate --write`` writes them).
 
     Attributes
     ----------
@@ -99,15 +100,15 @@ class Calibration:
         Difference of cosines that weighs as much as one standard deviation of the words' scores times `words_weight`.
     words_weight : float
         Weight of the words.
-    intercept, coefficients : float, tuple of float
-        Logistic regression over `evidence`.
+    each, anything : tuple of float
+        Logistic regressions over `evidence` and `query_evidence`: the intercept, then a coefficient for each feature.
     """
 
     card: str
     dense_unit: float
     words_weight: float
-    intercept: float
-    coefficients: tuple[float, ...]
+    each: tuple[float, ...]
+    anything: tuple[float, ...]
 
 
 @lru_cache(maxsize=8)
@@ -129,8 +130,8 @@ def calibration_of(card: str) -> Calibration:
         card=card,
         dense_unit=row["dense_unit"],
         words_weight=row["words_weight"],
-        intercept=row["intercept"],
-        coefficients=tuple(row["coefficients"]),
+        each=tuple(row["each"]),
+        anything=tuple(row["anything"]),
     )
 
 
@@ -158,11 +159,11 @@ def fuse(candidates: Candidates, calibration: Calibration) -> Floats:
     return fused.astype(np.float32)
 
 
-EVIDENCE = ("dense", "margin", "coverage", "lexical")
+EVIDENCE = ("dense", "margin", "coverage", "rarity")
 
 
 def evidence(candidates: Candidates) -> Floats:
-    """Features that tell whether a chunk answers the query, each about 0 to 1.
+    """Features that tell whether a chunk answers the query.
 
     Parameters
     ----------
@@ -171,17 +172,12 @@ def evidence(candidates: Candidates) -> Floats:
     Returns
     -------
     numpy.ndarray
-        ``(m, len(EVIDENCE))`` float32: cosine; its distance from the mean of the scope in spreads (over 10); share of
-        the query's idf in the chunk; BM25 over the most that the query could get.
+        ``(m, len(EVIDENCE))`` float32: cosine; its distance from the mean of the scope, in tens of spreads, at most 1;
+        share of the query's idf in the chunk; the words' score over the most that the query could get.
     """
-    spread = max(candidates.dense_std, 1e-6)
-    most = max(float(candidates.idf.sum()), 1e-6) * 2.2
-    columns = (
-        candidates.dense,
-        (candidates.dense - candidates.dense_mean) / (10 * spread),
-        candidates.coverage,
-        candidates.lexical / most,
-    )
+    margin = (candidates.dense - candidates.dense_mean) / (10 * max(candidates.dense_std, 1e-3))
+    most = max(float((candidates.idf**RARITY).sum()) * (K1 + 1), 1e-6)
+    columns = (candidates.dense, np.minimum(margin, 1.0), candidates.coverage, candidates.rarity / most)
     return np.stack(columns, axis=1).astype(np.float32)
 
 
@@ -198,8 +194,50 @@ def relevance(candidates: Candidates, calibration: Calibration) -> Floats:
     numpy.ndarray
         ``(m,)`` float32 in [0, 1].
     """
-    logits = evidence(candidates) @ np.array(calibration.coefficients, np.float32) + np.float32(calibration.intercept)
-    chances: Floats = 1 / (1 + np.exp(-logits))
+    return _chance(evidence(candidates), calibration.each)
+
+
+def query_evidence(candidates: Candidates, scores: Floats) -> Floats:
+    """Features that tell whether anything found answers the query.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    scores : numpy.ndarray
+        ``(m,)`` fused scores.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(len(EVIDENCE),)`` float32: the best cosine and margin of all, the words' evidence of the best by score.
+    """
+    each = evidence(candidates)
+    best = int(scores.argmax())
+    return np.array([each[:, 0].max(), each[:, 1].max(), each[best, 2], each[best, 3]], np.float32)
+
+
+def any_relevance(candidates: Candidates, calibration: Calibration) -> float:
+    """Probability that anything found answers the query.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    calibration : Calibration
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 for nothing found.
+    """
+    if not candidates.posts:
+        return 0.0
+    return float(_chance(query_evidence(candidates, fuse(candidates, calibration)), calibration.anything))
+
+
+def _chance(features: Floats, model: tuple[float, ...]) -> Floats:
+    """Logistic regression: an intercept, then a coefficient for each feature."""
+    logits = features @ np.array(model[1:], np.float32) + np.float32(model[0])
+    chances: Floats = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
     return chances.astype(np.float32)
 
 
@@ -277,18 +315,3 @@ def is_copy(candidates: Candidates, a: int, b: int) -> bool:
     first, second = set(words(candidates.texts[a])), set(words(candidates.texts[b]))
     same_numbers = {w for w in first if w[0].isdigit()} == {w for w in second if w[0].isdigit()}
     return same_numbers and len(first & second) >= NEAR_WORDS * len(first | second)
-
-
-def any_relevance(ranked: Sequence[Ranked]) -> float:
-    """Probability that anything found answers the query: that of the likeliest post.
-
-    Parameters
-    ----------
-    ranked : sequence of Ranked
-
-    Returns
-    -------
-    float
-        In [0, 1]; 0 for nothing found.
-    """
-    return max((post.relevance for post in ranked), default=0.0) if ranked else 0.0

@@ -81,7 +81,8 @@ def _search(
     vector = embedder.embed_queries([query])[0]
     embedded = perf_counter()
     candidates = index.candidates(vector, query_lemmas(query), scope=scope, n=CANDIDATES)
-    ranked = rank(candidates, calibration_of(index.embedder.card), limit=limit)
+    calibration = calibration_of(index.embedder.card)
+    ranked = rank(candidates, calibration, limit=limit)
     retrieved = perf_counter()
     keys = [key for hit in ranked for key in (hit.post, *hit.copies)]
     posts = ledger.posts(keys) if keys else {}
@@ -94,7 +95,7 @@ def _search(
         query=query,
         found=found,
         searched=Searched(tuple(channel.title for channel in channels.values()), candidates.n_posts, newest),
-        relevance=any_relevance(ranked),
+        relevance=any_relevance(candidates, calibration),
         times_ms={
             "embed": (embedded - scoped) * 1e3,
             "retrieve": (retrieved - embedded) * 1e3,

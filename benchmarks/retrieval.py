@@ -13,7 +13,7 @@ from appliance.ranking import Candidates, calibration_of, rank
 from appliance.search import CANDIDATES, query_lemmas
 from benchmarks.metrics import MEASURES, interval, paired_p
 from benchmarks.results import SHARED
-from benchmarks.sets import SETS, SearchSet, default_embedder, indexed, read_set
+from benchmarks.sets import SETS, SearchSet, default_embedder, indexed, read_set, title_set
 from models.ports import Embedder
 
 METHODS = ("lexical", "dense", "fused")
@@ -33,7 +33,7 @@ def run() -> dict[str, Any]:
     if not SHARED.exists():
         raise SystemExit(f"The suite reads {SHARED}, which is absent: put the data folder beside the checkout.")
     embedder = default_embedder()
-    sets = {name: measure(read_set(name), embedder) for name in SETS}
+    sets = {one.name: measure(one, embedder) for one in (*map(read_set, SETS), title_set())}
     gains = [
         one["methods"]["fused"]["ndcg@10"] - max(one["methods"][m]["ndcg@10"] for m in METHODS if m != "fused")
         for one in sets.values()
