@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -153,15 +154,23 @@ def test_folders_without_an_export(tmp_path: Path) -> None:
         find_export(tmp_path / "pipe")
 
 
-def laid_out(messages: list[dict[str, Any]], head: dict[str, Any]) -> tuple[bytes, list[tuple[int, int]]]:
-    """An export as Telegram Desktop writes it, and where each message stands in it."""
-    data = written({**head, "messages": messages})
+def laid_out(messages: list[dict[str, Any]], *, compact: bool) -> tuple[bytes, list[tuple[int, int]]]:
+    """An export, as Telegram Desktop lays it out or on one line, and where each message stands in it."""
+    if compact:
+        head = json.dumps(CHANNEL, ensure_ascii=False, separators=(",", ":")).encode()[:-1] + b',"messages":['
+        pieces = [json.dumps(source, ensure_ascii=False, separators=(",", ":")).encode() for source in messages]
+        comma, end = b",", b"]}"
+    else:
+        head = written(CHANNEL)[:-2] + b',\n "messages": [\n  '
+        pieces = [written(source).replace(b"\n", b"\n  ") for source in messages]
+        comma, end = b",\n  ", b"\n ]\n}"
     spans = []
-    place = 0
-    for source in messages:
-        begin = data.index(f'{{\n   "id": {source["id"]},'.encode(), place)
-        place = data.index(b"\n  }", begin) + 4
-        spans.append((begin, place))
+    place = len(head)
+    for piece in pieces:
+        spans.append((place, place + len(piece)))
+        place += len(piece) + len(comma)
+    data = head + comma.join(pieces) + end
+    assert compact or data == written({**CHANNEL, "messages": messages})
     return data, spans
 
 
@@ -175,10 +184,13 @@ def laid_out(messages: list[dict[str, Any]], head: dict[str, Any]) -> tuple[byte
         [b"\0" * 512, b"}", b"]", b"{", b'"', b"\\", b",", b"]}", b'"}]}', b"\xff\xfe", b'{"id": 3, "type": "m']
     )
     | texts.map(str.encode),
+    compact=st.booleans(),
 )
-def test_damage_stays_where_it_is(tmp_path: Path, seed: list[str], where: float, length: int, junk: bytes) -> None:
+def test_damage_stays_where_it_is(
+    tmp_path: Path, seed: list[str], where: float, length: int, junk: bytes, compact: bool
+) -> None:
     messages = [message(10 * number, text) for number, text in enumerate(seed, 1)]
-    data, spans = laid_out(messages, CHANNEL)
+    data, spans = laid_out(messages, compact=compact)
     begin = int(where * len(data))
     end = min(len(data), begin + length)
     path = save(tmp_path, data[:begin] + junk + data[end:])
@@ -212,9 +224,9 @@ def test_damage_moves_no_message_to_another_chat(tmp_path: Path, where: float, l
         return
     for post in posts_of(items):
         if "сад" in post.text:
-            assert post.channel_id == CHANNEL["id"]
+            assert post.channel_id != GROUP["id"]
         if "сосед" in post.text:
-            assert post.channel_id == GROUP["id"]
+            assert post.channel_id != CHANNEL["id"]
     assert sum("СЕКРЕТ" in post.text for post in posts_of(items)) <= (length > 0)
 
 
