@@ -490,22 +490,24 @@ def test_an_older_schema_is_brought_up_with_a_copy_kept(tmp_path: Path, monkeypa
     path = tmp_path / "ledger.duckdb"
     with Ledger.open(path) as ledger:
         ledger.save_posts([FULL])
+    now = appliance.ledger.database.SCHEMA
+    following = f"{int(now) + 1:04}"
     steps = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, steps)
-    (steps / "versions" / "0002_test.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (steps / "versions" / f"{following}_test.py").write_text(
+        f"import sqlalchemy as sa\nfrom alembic import op\nrevision = {following!r}\ndown_revision = {now!r}\n"
         "def upgrade():\n    op.add_column('post', sa.Column('views', sa.Integer))\n"
     )
-    monkeypatch.setattr(appliance.ledger.database, "SCHEMA", "0002")
+    monkeypatch.setattr(appliance.ledger.database, "SCHEMA", following)
     monkeypatch.setattr(appliance.ledger.database, "MIGRATIONS", steps)
     with Ledger.open(path) as ledger:
         assert ledger.posts([FULL.key]) == {FULL.key: FULL}
-        assert "from 0001 to 0002" in ledger.notes[0]
+        assert f"from {now} to {following}" in ledger.notes[0]
         assert "views" in {column["name"] for column in sa.inspect(ledger._database._engine).get_columns("post")}
     monkeypatch.undo()
-    with pytest.raises(StartupError, match=r"schema 0002.*older backup"):
+    with pytest.raises(StartupError, match=rf"schema {following}.*older backup"):
         Ledger.open(path)
-    shutil.copy(tmp_path / "ledger.duckdb.before-0002", path)
+    shutil.copy(tmp_path / f"ledger.duckdb.before-{following}", path)
     with Ledger.open(path) as ledger:
         assert ledger.posts([FULL.key]) == {FULL.key: FULL}
 
