@@ -10,7 +10,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, count, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ class Lexicon:
         self._delta: dict[int, tuple[list[int], list[int]]] = {}  # term → rows, counts
         self._grams: dict[str, array[int]] = {}  # character trigram → terms
         self._gram_sizes = array("i")
+        self._words: list[str] = []  # as far as the trigrams go
 
     def __len__(self) -> int:
         """Count rows, dead ones included."""
@@ -62,30 +63,30 @@ class Lexicon:
         rows : iterable of sequence of str
             Lemmas of each new row, with repeats.
         """
-        added = [list(row) for row in rows]
+        added = list(rows)
         if len(added) > _delta_room(self._main_rows):
             self._append_to_main(added)
             return
         terms = self._terms
         for row, lemmas in enumerate(added, start=self._rows):
             self._lengths.append(len(lemmas))
-            for lemma, count in Counter(lemmas).items():
+            for lemma, times in Counter(lemmas).items():
                 postings = self._delta.setdefault(terms.setdefault(lemma, len(terms)), ([], []))
                 postings[0].append(row)
-                postings[1].append(min(count, 65535))
+                postings[1].append(min(times, 65535))
         self._rows += len(added)
         if self._rows - self._main_rows > _delta_room(self._main_rows):
             self._append_to_main([])
         elif not self._main_rows:
             self._mean_length = max(sum(self._lengths) / len(self._lengths), 1.0) if self._rows else 1.0
 
-    def _append_to_main(self, added: list[list[str]]) -> None:
+    def _append_to_main(self, added: list[Sequence[str]]) -> None:
         """Fold the delta and the added rows into the main postings."""
         terms = self._terms
         lengths = np.fromiter(map(len, added), np.int64, len(added))
-        flat = np.fromiter(
-            (terms.setdefault(lemma, len(terms)) for lemma in chain.from_iterable(added)), np.int64, int(lengths.sum())
-        )
+        new = (lemma for lemma in dict.fromkeys(chain.from_iterable(added)) if lemma not in terms)
+        terms.update(zip(list(new), count(len(terms)), strict=False))
+        flat = np.fromiter(map(terms.__getitem__, chain.from_iterable(added)), np.int64, int(lengths.sum()))
         owner = np.repeat(np.arange(self._rows, self._rows + len(added), dtype=np.int64), lengths)
         keys, counts = np.unique(flat * (1 << 32) + owner, return_counts=True)  # sorted by term, then by row
         self._rows += len(added)
@@ -170,10 +171,9 @@ class Lexicon:
         sizes = np.array([self._gram_sizes[term] for term in terms], dtype=np.float64)
         likeness = 2 * shared / (len(wanted) + sizes)
         best = np.argsort(-likeness, kind="stable")[: 4 * NEAR_WORDS]
-        names = self._names()
         scored = []
         for place in best:
-            word = names[int(terms[place])]
+            word = self._words[int(terms[place])]
             value = float(likeness[place])
             if len(lemma) >= 5 and (word.startswith(lemma) or (lemma.startswith(word) and len(word) >= 5)):
                 value = max(value, 0.8)
@@ -182,15 +182,13 @@ class Lexicon:
         scored.sort(key=lambda pair: -pair[1])
         return scored[:NEAR_WORDS]
 
-    def _names(self) -> list[str]:
-        return list(self._terms)
-
     def _extend_grams(self) -> None:
         """Bring the trigrams of the vocabulary up to date."""
         known = len(self._gram_sizes)
         if known == len(self._terms):
             return
-        for term, word in enumerate(list(self._terms)[known:], start=known):
+        for term, word in enumerate(islice(self._terms, known, None), start=known):
+            self._words.append(word)
             grams = _trigrams(word)
             self._gram_sizes.append(len(grams))
             for gram in grams:
@@ -320,8 +318,9 @@ class Lexicon:
         alive = renumbered[self._docs] >= 0
         kept_terms = old_terms[alive]
         used, compact = np.unique(kept_terms, return_inverse=True)
-        names = self._names()
+        names = list(self._terms)
         self._terms = {names[term]: place for place, term in enumerate(used.tolist())}
+        self._words = []
         self._grams.clear()
         self._gram_sizes = array("i")
         self._docs = renumbered[self._docs[alive]]

@@ -258,20 +258,22 @@ def rank(candidates: Candidates, calibration: Calibration, *, limit: int) -> lis
     """
     scores = fuse(candidates, calibration)
     chances = relevance(candidates, calibration)
+    marks = candidates.fingerprints.view(np.uint64)
     seen: set[PostKey] = set()
     groups: list[list[int]] = []  # candidate numbers: the best of the group first
+    near = np.bitwise_count(marks[:, None] ^ marks[None, :]) <= NEAR_BITS
+    has_near = near.sum(axis=1) > 1
     for row in np.argsort(-scores, kind="stable").tolist():
         post = candidates.posts[row]
         if post in seen:
             continue
         seen.add(post)
-        for group in groups:
-            if is_copy(candidates, group[0], row):
-                group.append(row)
-                break
-        else:
-            if len(groups) < limit:
-                groups.append([row])
+        if has_near[row] and (
+            group := next((g for g in groups if near[g[0], row] and is_copy(candidates, g[0], row)), None)
+        ):
+            group.append(row)
+        elif len(groups) < limit:
+            groups.append([row])
     return [_ranked(candidates, group, scores, chances) for group in groups]
 
 
