@@ -6,10 +6,10 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rich.progress import track
@@ -18,13 +18,15 @@ from appliance import answer, ingest, sample
 from appliance.config import Config
 from appliance.index import Index
 from appliance.ledger import Ledger
-from appliance.schema import Answer, Asker, Channel, Final, Post, PostKey, Question, SearchResult
+from appliance.ranking import Candidates
+from appliance.schema import Answer, Asker, Channel, Final, Post, PostKey, Question
 from appliance.search import search
 from appliance.telegram_export import read_export
+from benchmarks.calibrate import without
 from benchmarks.metrics import auroc
 from benchmarks.results import SHARED
 from benchmarks.sets import SearchSet, default_embedder, read_lines, read_set
-from models.ports import Embedder, Generator
+from models.ports import Embedder, EmbedderInfo, Generator
 
 OPERATOR = Asker(sees_everything=True)
 Ask = Callable[[str, str | None, frozenset[PostKey]], Awaitable[Answer]]
@@ -70,16 +72,12 @@ async def asking(posts: Sequence[Post], embedder: Embedder, generator: Generator
         for channel_id in sorted({post.channel_id for post in posts}):
             ledger.save_channel(Channel(id=channel_id, title=str(channel_id), username=f"channel_{channel_id}"))
         await ingest.ingest(list(posts), index=index, ledger=ledger, embedder=embedder)
-        find = partial(search, index=index, ledger=ledger, embedder=embedder)
 
         async def ask(text: str, dialogue_id: str | None, withheld: frozenset[PostKey]) -> Answer:
-            async def without(query: str, **options: Any) -> SearchResult:
-                found = await find(query, **options)
-                kept = tuple(hit for hit in found.found if hit.post.key not in withheld)
-                return replace(found, found=kept, relevance=max((hit.relevance for hit in kept), default=0.0))
-
+            reach = Withholding(index, withheld) if withheld else index
+            find = partial(search, index=cast(Index, reach), ledger=ledger, embedder=embedder)
             question = Question(text=text, asker=OPERATOR, door="cli", dialogue_id=dialogue_id)
-            walk = answer.ask(question, config=config, search=without, index=index, ledger=ledger, generator=generator)
+            walk = answer.ask(question, config=config, search=find, index=index, ledger=ledger, generator=generator)
             final = [part async for part in walk][-1]
             assert isinstance(final, Final)
             return final.answer
@@ -89,6 +87,23 @@ async def asking(posts: Sequence[Post], embedder: Embedder, generator: Generator
         finally:
             index.close()
             ledger.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Withholding:
+    """An index that finds everything but the withheld posts."""
+
+    index: Index
+    withheld: frozenset[PostKey]
+
+    @property
+    def embedder(self) -> EmbedderInfo:
+        """The index's embedder."""
+        return self.index.embedder
+
+    def candidates(self, *place: Any, **named: Any) -> Candidates:
+        """Find candidates and leave out what is withheld."""
+        return without(self.index.candidates(*place, **named), set(self.withheld))
 
 
 async def measure_sample(ask: Ask) -> dict[str, Any]:
@@ -127,29 +142,37 @@ async def measure_kept_and_withheld(ask: Ask, wiki: SearchSet) -> dict[str, Any]
     """Ask every question twice: with its paragraph in reach, and with it withheld."""
     answers = {line["id"]: line["answers"] for line in read_lines(SHARED / "wiki-qa" / "answers.jsonl")}
     keys = {name: key for key, name in wiki.names.items()}
-    kept_scores, withheld_scores, rows = [], [], []
+    scores: dict[str, list[float]] = {"kept": [], "paragraph": [], "page": []}
+    rows = []
     for query, text in track(wiki.queries.items(), description="wiki-qa"):
         gold = frozenset(keys[name] for name in wiki.relevant[query])
+        pages = {name.split("-")[1] for name in wiki.relevant[query]}
+        page = frozenset(key for name, key in keys.items() if name.split("-")[1] in pages)
         kept = await ask(text, None, frozenset())
-        withheld = await ask(text, None, gold)
-        kept_scores.append(kept.relevance)
-        withheld_scores.append(withheld.relevance)
+        without_paragraph = await ask(text, None, gold)
+        without_page = await ask(text, None, page)
+        scores["kept"].append(kept.relevance)
+        scores["paragraph"].append(without_paragraph.relevance)
+        scores["page"].append(without_page.relevance)
         said = " ".join(sentence.text for sentence in kept.sentences)
         rows.append(
             {
                 "answered": kept.outcome == "answered",
                 "cites": kept.outcome == "answered" and any(one.post in gold for one in kept.citations),
                 "says": any(holds(said, words) for words in answers[query]),
-                "refused": withheld.outcome == "not_found",
+                "refused_without_page": without_page.outcome == "not_found",
+                "refused_without_paragraph": without_paragraph.outcome == "not_found",
             }
         )
     return {
         "questions": len(rows),
-        "refusal_auroc": auroc(kept_scores, withheld_scores),
+        "refusal_auroc": auroc(scores["kept"], scores["page"]),
+        "refusal_auroc_same_page_left": auroc(scores["kept"], scores["paragraph"]),
         "answered_when_kept": share(rows, "answered"),
         "cites_the_paragraph": share(rows, "cites"),
         "says_the_answer": share(rows, "says"),
-        "refused_when_withheld": share(rows, "refused"),
+        "refused_without_the_page": share(rows, "refused_without_page"),
+        "refused_without_the_paragraph": share(rows, "refused_without_paragraph"),
     }
 
 
