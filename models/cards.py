@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from models.errors import CardError
 
@@ -22,6 +22,7 @@ CARDS_DIR = Path(__file__).parent / "cards"
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 Revision = Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Verbatim = Annotated[str, StringConstraints(strip_whitespace=False)]  # "query: " ends in a space that counts
 Whole = Annotated[int, Field(gt=0)]
 Quantisation = Literal["bf16", "fp16", "fp8", "awq", "bnb-4bit", "int8", "4bit"]
 _STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True)
@@ -150,8 +151,8 @@ class EmbedderCard:
     shape: Shape
     sources: tuple[str, ...]
     package: str = ""
-    query_prefix: str = ""
-    passage_prefix: str = ""
+    query_prefix: Verbatim = ""
+    passage_prefix: Verbatim = ""
     vllm_args: tuple[str, ...] = ()
     note: str = ""
     files: Mapping[str, Sha256] = field(default_factory=dict)
