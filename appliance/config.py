@@ -17,6 +17,10 @@ class Config(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="POSTFINDER_", env_file=".env", extra="ignore", frozen=True)
 
     data_dir: Annotated[Path, Field(description="Folder of the index, the ledger and the journal.")] = Path("data")
+    key_file: Annotated[
+        Path | None,
+        Field(description="Master key of the sealed data; empty is `<data folder>-keys/master.key`, beside the data."),
+    ] = None
     weights_dir: Annotated[Path, Field(description="Folder of model weights; never holds personal data.")] = Path(
         "weights"
     )
@@ -35,6 +39,10 @@ class Config(BaseSettings):
     generator_context_tokens: Annotated[
         int, Field(ge=1024, description="Context of the generator, in tokens; posts are cut to fit.")
     ] = 8192
+    answer_above: Annotated[
+        float,
+        Field(ge=0, le=1, description="Probability that the posts answer, under which the answer is “not found”."),
+    ] = 0.5
     answer_deadline_s: Annotated[
         float, Field(gt=0, description="Seconds the generator has for a whole answer; then the posts are quoted.")
     ] = 30.0
@@ -51,3 +59,13 @@ class Config(BaseSettings):
     )
     max_question_chars: Annotated[int, Field(ge=16, description="Longest question accepted, in characters.")] = 2000
     max_body_bytes: Annotated[int, Field(ge=1024, description="Largest HTTP body accepted, in bytes.")] = 65536
+
+    def master_key(self) -> Path:
+        """Return where the master key lies.
+
+        Returns
+        -------
+        Path
+        """
+        folder = self.data_dir.absolute()
+        return self.key_file or folder.with_name(f"{folder.name}-keys") / "master.key"

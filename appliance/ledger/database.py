@@ -29,7 +29,7 @@ from appliance.ledger.wal import heal, logs_of, set_aside, sync
 
 Result = TypeVar("Result")
 
-SCHEMA = "0001"  # newest step in migrations/versions
+SCHEMA = "0002"  # newest step in migrations/versions
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITES_TOGETHER = 256  # waiting writes that may share one transaction
 BULK_ROWS = 2  # from this many rows DuckDB's inserts go through Arrow, the faster way
@@ -339,6 +339,33 @@ def _create(path: Path) -> None:
     sync(fresh)
     fresh.rename(path)
     sync(path.parent)
+
+
+def rewrite(path: Path) -> None:
+    """Write a closed ledger anew, without what was deleted from it, and remove the plain copies of migrations.
+
+    Parameters
+    ----------
+    path : Path
+        The DuckDB file; nobody may have it open.
+    """
+    lock = _own(path)
+    try:
+        fresh = path.with_name(path.name + ".new")
+        for leftover in (fresh, *logs_of(fresh)):
+            leftover.unlink(missing_ok=True)
+        old, new = (str(file).replace("'", "''") for file in (path, fresh))
+        with duckdb.connect() as connection:
+            connection.execute(f"ATTACH '{old}' AS old (READ_ONLY)")
+            connection.execute(f"ATTACH '{new}' AS fresh (STORAGE_VERSION '{STORAGE}')")
+            connection.execute("COPY FROM DATABASE old TO fresh")
+        sync(fresh)
+        fresh.rename(path)
+        for copy in path.parent.glob(f"{path.name}.before-*"):
+            copy.unlink()
+        sync(path.parent)
+    finally:
+        os.close(lock)
 
 
 def _migrate(engine: sa.Engine, path: Path) -> list[str]:

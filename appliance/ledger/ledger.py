@@ -14,13 +14,26 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from appliance.ledger import figures
-from appliance.ledger.database import Database
+from appliance.ledger import figures, protection
+from appliance.ledger.database import Database, rewrite
 from appliance.ledger.hot_posts import HotPosts
 from appliance.ledger.posts import PostChanges, Sorted, has_key, newest, pages, sort_posts, store
 from appliance.ledger.rows import POST_COLUMNS, QUESTION_COLUMNS, post_of, question_of, question_values, storable
-from appliance.ledger.tables import channel, event, feedback, membership, post, question, setting, unindexed, user
+from appliance.ledger.sealing import open_post, open_question, open_row, seal_row
+from appliance.ledger.tables import (
+    channel,
+    event,
+    feedback,
+    membership,
+    post,
+    question,
+    setting,
+    unindexed,
+    user,
+    user_id_seq,
+)
 from appliance.schema import Asker, Channel, ChannelStatus, Language, Post, PostKey, QuestionRow, Vote
+from appliance.vault import Vault, person
 
 ANONYMOUS = 0  # rater of an unregistered web visitor
 HOT_CHARS = 24_000_000  # post text kept in memory, in characters (about 2 bytes each for Russian)
@@ -39,10 +52,11 @@ class Ledger:
         What opening had to repair, for the operator; empty after an orderly stop.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, vault: Vault | None = None) -> None:
         self.path = database.path
         self.notes = database.notes
         self._database = database
+        self._vault = vault
         self._read = database.read
         self._write = database.write
         self._hot = HotPosts(HOT_CHARS)
@@ -50,16 +64,18 @@ class Ledger:
         self._channel_changes = 0
         mark = self._hot.mark()
         recent = self._read(sa.select(*POST_COLUMNS).order_by(post.c.posted_at.desc()).limit(HOT_POSTS))
-        self._hot.keep([post_of(row) for row in reversed(recent)], mark)
+        self._hot.keep([self._post_of(row) for row in reversed(recent)], mark)
 
     @classmethod
-    def open(cls, path: Path) -> Ledger:
+    def open(cls, path: Path, vault: Vault | None = None) -> Ledger:
         """Open the ledger, creating, migrating and mending it as needed.
 
         Parameters
         ----------
         path : Path
             The DuckDB file; its folder is created.
+        vault : Vault, optional
+            Seals personal fields and texts; a ledger written without one is sealed now.
 
         Returns
         -------
@@ -69,9 +85,24 @@ class Ledger:
         Raises
         ------
         StartupError
-            When another process owns the ledger, or the file cannot be read.
+            When another process owns the ledger, the file cannot be read, or it is sealed and no vault is given.
         """
-        return cls(Database.open(Path(path)))
+        path = Path(path)
+        database = Database.open(path)
+        try:
+            notes = protection.protect(database, vault)
+            if protection.is_rewrite_due(database):
+                notes += database.notes
+                database.close()
+                rewrite(path)
+                database = Database.open(path)
+                protection.rewritten(database)
+                notes.append("The ledger was written anew: what was erased is gone from its file.")
+            database.notes = (*database.notes, *notes)
+            return cls(database, vault)
+        except BaseException:
+            database.close()
+            raise
 
     def close(self) -> None:
         """Finish waiting writes, fold the log into the file, release it. Closing twice is harmless."""
@@ -177,7 +208,7 @@ class Ledger:
         PostChanges
         """
         with self._database.reading() as connection:
-            return sort_posts(connection, newest(posts)).changes
+            return sort_posts(connection, newest(posts), self._vault).changes
 
     def save_posts(self, posts: Sequence[Post]) -> PostChanges:
         """Store new and edited posts; unchanged and outdated ones are left alone.
@@ -200,7 +231,13 @@ class Ledger:
             if found.changes.new or found.changes.edited:
                 self._forget_channels()
 
-        return self._write(lambda connection: store(connection, latest), after=remember).changes
+        return self._write(lambda connection: store(connection, latest, self._vault), after=remember).changes
+
+    def _post_of(self, row: Sequence[Any]) -> Post:
+        return post_of(open_post(self._vault, row))
+
+    def _question_of(self, row: Sequence[Any]) -> QuestionRow:
+        return question_of(open_question(self._vault, row))
 
     def posts(self, keys: Iterable[PostKey]) -> dict[PostKey, Post]:
         """Fetch posts; unknown keys are left out.
@@ -221,7 +258,7 @@ class Ledger:
             return found
         mark = self._hot.mark()
         for page in pages(cold):
-            fetched = [post_of(row) for row in self._read(sa.select(*POST_COLUMNS).where(has_key(post, page)))]
+            fetched = [self._post_of(row) for row in self._read(sa.select(*POST_COLUMNS).where(has_key(post, page)))]
             self._hot.keep(fetched, mark)
             found.update((item.key, item) for item in fetched)
         return {key: found[key] for key in wanted if key in found}
@@ -348,19 +385,33 @@ class Ledger:
         def save(connection: sa.Connection) -> int:
             found = connection.execute(known).first()
             if found is not None:
-                changed = {"seen_at": now, **said}
+                changed = seal_row(self._vault, "user", {"user_id": found[0], "seen_at": now, **said})
                 connection.execute(sa.update(user).where(user.c.user_id == found[0]).values(changed))
                 return cast("int", found[0])
-            row = {"telegram_id": telegram_id, "registered_at": now, "seen_at": now, "role": "member", **said}
-            return cast("int", connection.execute(sa.insert(user).values(row).returning(user.c.user_id)).scalar_one())
+            user_id = self._next_user_id(connection)
+            first = {"telegram_id": telegram_id, "registered_at": now, "seen_at": now, "role": "member"}
+            row = seal_row(self._vault, "user", {"user_id": user_id, **first, **said})
+            connection.execute(sa.insert(user).values(row))
+            return user_id
 
         found = self._read(known)
-        if found and tuple(found[0][2:]) == tuple(said.values()) and now - found[0][1] < SEEN_AGAIN:
+        if found and self._said_by(found[0]) == said and now - found[0][1] < SEEN_AGAIN:
             user_id = found[0][0]
         else:
             user_id = self._write(save)
         mine = self._read(sa.select(membership.c.channel_id).where(membership.c.user_id == user_id))
         return Asker(user_id=user_id, language=language, private_channels=frozenset(row[0] for row in mine))
+
+    def _said_by(self, row: Any) -> dict[str, Any]:
+        values = open_row(self._vault, "user", dict(row._mapping))
+        return {name: value for name, value in values.items() if name not in {"user_id", "seen_at"}}
+
+    def _next_user_id(self, connection: sa.Connection) -> int:
+        """Take the next number; not one that an erased person, or one newer than a restored backup, had."""
+        while True:
+            user_id = cast("int", connection.execute(sa.select(user_id_seq.next_value())).scalar_one())
+            if self._vault is None or not self._vault.knows(person(user_id)):
+                return user_id
 
     def grant(self, user_id: int, channel_id: int) -> None:
         """Let a person read a closed channel.
@@ -391,7 +442,7 @@ class Ledger:
         ----------
         row : QuestionRow
         """
-        values = question_values(row)
+        values = seal_row(self._vault, "question", question_values(row))
 
         def replace(connection: sa.Connection) -> None:
             connection.execute(sa.delete(question).where(question.c.question_id == row.id))
@@ -411,7 +462,7 @@ class Ledger:
         QuestionRow or None
         """
         rows = self._read(sa.select(*QUESTION_COLUMNS).where(question.c.question_id == question_id))
-        return question_of(rows[0]) if rows else None
+        return self._question_of(rows[0]) if rows else None
 
     def turns(self, dialogue_id: str, limit: int = 6) -> list[QuestionRow]:
         """Fetch the last turns of a dialogue, oldest first.
@@ -432,7 +483,7 @@ class Ledger:
             .order_by(question.c.asked_at.desc(), question.c.question_id.desc())
             .limit(limit)
         )
-        return [question_of(row) for row in reversed(self._read(statement))]
+        return [self._question_of(row) for row in reversed(self._read(statement))]
 
     def rate(self, question_id: str, user_id: int | None, vote: Vote, reason: str = "") -> bool:
         """Store a rating; the last one of a person counts.
@@ -456,9 +507,8 @@ class Ledger:
             known = sa.select(question.c.question_id).where(question.c.question_id == question_id)
             if connection.execute(known).first() is None:
                 return False
-            upsert = insert(feedback).values(
-                question_id=question_id, user_id=rater, vote=vote, reason=storable(reason), rated_at=_now()
-            )
+            row = {"question_id": question_id, "user_id": rater, "vote": vote, "reason": storable(reason)}
+            upsert = insert(feedback).values(**seal_row(self._vault, "feedback", row), rated_at=_now())
             changed = {name: upsert.excluded[name] for name in ("vote", "reason", "rated_at")}
             connection.execute(
                 upsert.on_conflict_do_update(index_elements=["question_id", "user_id"], set_=changed),

@@ -9,8 +9,10 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from appliance.ledger.rows import content_hash, post_values, storable_post
+from appliance.ledger.sealing import seal_row
 from appliance.ledger.tables import post, unindexed
 from appliance.schema import Post, PostKey
+from appliance.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def _older(edited_at: datetime | None, than: datetime | None) -> bool:
     return than is not None and (edited_at is None or edited_at < than)
 
 
-def sort_posts(connection: sa.Connection, latest: dict[PostKey, Post]) -> Sorted:
+def sort_posts(connection: sa.Connection, latest: dict[PostKey, Post], vault: Vault | None = None) -> Sorted:
     """Compare posts with what is stored.
 
     Parameters
@@ -106,6 +108,8 @@ def sort_posts(connection: sa.Connection, latest: dict[PostKey, Post]) -> Sorted
     connection : sqlalchemy.Connection
     latest : dict of PostKey to Post
         From `newest`.
+    vault : Vault, optional
+        Seals the texts.
 
     Returns
     -------
@@ -123,6 +127,7 @@ def sort_posts(connection: sa.Connection, latest: dict[PostKey, Post]) -> Sorted
         for message_id, digest, edited_at, reactions in connection.execute(statement):
             stored[channel_id, message_id] = (digest, edited_at, reactions)
     found = Sorted(PostChanges([], [], []), [], [])
+    digest_key = vault.hash_key("post") if vault else b""
     for key, item in latest.items():
         known = stored.get(key)
         if known is None:
@@ -132,7 +137,7 @@ def sort_posts(connection: sa.Connection, latest: dict[PostKey, Post]) -> Sorted
         digest, edited_at, reactions = known
         if _older(item.edited_at, edited_at):
             found.changes.same.append(key)
-        elif digest != content_hash(item):
+        elif digest != content_hash(item, digest_key):
             found.changes.edited.append(key)
             found.stale.append(item)
         else:
@@ -142,7 +147,7 @@ def sort_posts(connection: sa.Connection, latest: dict[PostKey, Post]) -> Sorted
     return found
 
 
-def store(connection: sa.Connection, latest: dict[PostKey, Post]) -> Sorted:
+def store(connection: sa.Connection, latest: dict[PostKey, Post], vault: Vault | None = None) -> Sorted:
     """Write what is new or changed, and remember it as not yet indexed.
 
     A changed post is deleted and inserted anew: DuckDB takes thousands of rows at once that way, and updates them one
@@ -154,18 +159,22 @@ def store(connection: sa.Connection, latest: dict[PostKey, Post]) -> Sorted:
         In a transaction.
     latest : dict of PostKey to Post
         From `newest`.
+    vault : Vault, optional
+        Seals the texts.
 
     Returns
     -------
     Sorted
     """
-    found = sort_posts(connection, latest)
+    found = sort_posts(connection, latest, vault)
     for page in pages([item.key for item in found.stale]):
         connection.execute(sa.delete(post).where(has_key(post, page)))
     if found.fresh or found.stale:
-        connection.execute(sa.insert(post), [post_values(item) for item in found.fresh + found.stale])
+        digest_key = vault.hash_key("post") if vault else b""
+        rows = [seal_row(vault, "post", post_values(item, digest_key)) for item in found.fresh + found.stale]
+        connection.execute(sa.insert(post), rows)
     to_index = found.changes.new + found.changes.edited
     if to_index:
-        rows = [{"channel_id": channel_id, "message_id": message_id} for channel_id, message_id in to_index]
-        connection.execute(sa.insert(unindexed), rows)
+        waiting = [{"channel_id": channel_id, "message_id": message_id} for channel_id, message_id in to_index]
+        connection.execute(sa.insert(unindexed), waiting)
     return found

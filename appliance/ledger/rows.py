@@ -58,13 +58,15 @@ def storable_post(item: Post) -> Post:
     return replace(item, **changed) if changed else item  # type: ignore[arg-type]
 
 
-def content_hash(item: Post) -> str:
+def content_hash(item: Post, key: bytes = b"") -> str:
     """Digest everything in a post but its edit time and reactions.
 
     Parameters
     ----------
     item : Post
         As `storable_post` leaves it.
+    key : bytes, optional
+        Of the digest, so that a sealed text cannot be guessed from it.
 
     Returns
     -------
@@ -83,16 +85,18 @@ def content_hash(item: Post) -> str:
         item.album_ids,
         item.links,
     )
-    return hashlib.blake2b(orjson.dumps(fields), digest_size=16).hexdigest()
+    return hashlib.blake2b(orjson.dumps(fields), digest_size=16, key=key).hexdigest()
 
 
-def post_values(item: Post) -> dict[str, Any]:
+def post_values(item: Post, key: bytes = b"") -> dict[str, Any]:
     """Turn a post into a row.
 
     Parameters
     ----------
     item : Post
         As `storable_post` leaves it.
+    key : bytes, optional
+        See `content_hash`.
 
     Returns
     -------
@@ -114,7 +118,7 @@ def post_values(item: Post) -> dict[str, Any]:
         "album_ids": list(item.album_ids),
         "links": list(item.links),
         "reactions": item.reactions,
-        "content_hash": content_hash(item),
+        "content_hash": content_hash(item, key),
     }
 
 

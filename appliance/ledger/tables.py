@@ -184,3 +184,41 @@ event = Table(  # append-only: administrative acts and errors, by kind
     Column("subject", Text, nullable=False),
     Column("detail", JSON, nullable=False),
 )
+
+consent = Table(  # to which text of the privacy notice a person agreed, and when
+    "consent",
+    metadata,
+    Column("user_id", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("agreed_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("user_id", "version"),
+)
+
+api_key = Table(  # the key itself is shown once and never stored
+    "api_key",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("per_minute", Integer, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)
+
+opt_out = Table(  # authors, by a keyed hash, whose posts are not kept
+    "opt_out",
+    metadata,
+    Column("author", String(16), primary_key=True),
+    Column("asked_at", UtcDateTime, nullable=False),
+)
+
+receipt = Table(  # of erasures; free of personal data
+    "receipt",
+    metadata,
+    Column("receipt_id", String(32), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("erased_at", UtcDateTime, nullable=False),
+    Column("counts", JSON, nullable=False),
+)
