@@ -35,8 +35,7 @@ from models.ports import Generator
 
 LINKS = 5  # posts shown at once, quoted from and shown to the model
 NEAREST = 3  # posts shown with a refusal
-ANSWER_ABOVE = 0.5  # calibrated probability that a found post answers; below, "not found" is the honest answer
-LEADING, AS_RELEVANT = 3, 0.9  # posts that change places by age
+LEADING, AS_RELEVANT = 3, 0.35  # posts that change places by age
 TITLE_CHARS = 90
 TURNS = 6
 
@@ -146,7 +145,7 @@ async def ask(
     times_ms["links"] = (perf_counter() - started) * 1000
 
     language = language_of(text)
-    known = bool(result.found) and result.relevance >= ANSWER_ABOVE
+    known = bool(result.found) and result.relevance >= config.answer_above
     found = newest_first(result.found[:LINKS]) if known else result.found[:NEAREST]
     shown = cite(found)
     yield Links(shown)
