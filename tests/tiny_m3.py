@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from models.cards import EmbedderCard, RerankerCard, card_from
 from models.tensors import write_safetensors
@@ -156,6 +156,7 @@ def tokenizer(folder: Path) -> int:
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     made = Tokenizer(models.Unigram())
     made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    made.decoder = decoders.Metaspace()
     trainer = trainers.UnigramTrainer(
         vocab_size=480, special_tokens=special, unk_token="<unk>", show_progress=False, n_sub_iterations=1
     )

@@ -10,7 +10,7 @@ import pytest
 from models.errors import WeightsError
 from models.fetch import verify
 from models.quantize import quantize
-from tests import tiny_m3
+from tests import tiny_llm
 
 torch = pytest.importorskip("torch", reason="the live environment is not installed")
 pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
@@ -18,31 +18,7 @@ pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    folder = tmp_path_factory.mktemp("q") / "tiny-qwen3"
-    vocab = tiny_m3.tokenizer(_made(folder))
-    config = json.loads((folder / "tokenizer_config.json").read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    torch.manual_seed(0)
-    shape = Qwen3Config(
-        vocab_size=vocab,
-        hidden_size=256,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=64,
-        max_position_embeddings=512,
-        initializer_range=0.2,
-    )
-    Qwen3ForCausalLM(shape).to(torch.bfloat16).save_pretrained(folder)
-    return folder
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+    return tiny_llm.make(tmp_path_factory.mktemp("q") / "tiny-qwen3")
 
 
 def test_the_checkpoint_is_4_bit_whole_and_near_its_original(source: Path, tmp_path: Path) -> None:
