@@ -1,71 +1,55 @@
-"""Metrics: Prometheus text that agrees with the ledger's rows."""
+"""Figures of retrieval and of probabilities."""
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from prometheus_client.parser import text_string_to_metric_families
+from benchmarks.metrics import MEASURES, auroc, interval, ndcg, paired_p, reciprocal_rank, reliability
 
-from appliance.journal import Journal, Outgoing
-from appliance.ledger import Ledger
-from appliance.metrics import Metrics
-from appliance.schema import Channel, Post
-from tests.test_ledger import make_question
+DOCUMENTS = st.permutations(list("abcdefghijklmno"))
+RELEVANT = st.sets(st.sampled_from("abcdefghijklmnoxyz"), min_size=1)
 
 
-def samples(text: bytes) -> dict[tuple[str, ...], float]:
-    return {
-        (sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text.decode())
-        for sample in family.samples
-    }
+@given(DOCUMENTS, RELEVANT)
+def test_measures_lie_between_nothing_and_the_best_order(ranked: list[str], relevant: set[str]) -> None:
+    best = sorted(ranked, key=lambda document: document not in relevant)
+    for measure in MEASURES.values():
+        assert 0 <= measure(ranked, relevant) <= measure(best, relevant) <= 1 + 1e-12
 
 
-def test_metrics_come_from_the_rows_and_go_on_from_there(tmp_path: Path) -> None:
-    rows = [
-        make_question("a", times_ms={"search": 4.0, "total": 20.0}),
-        make_question("b", times_ms={"search": 40.0}),
-        make_question("c", outcome="not_found", door="telegram", times_ms={}),
-    ]
-    with Ledger.open(tmp_path / "ledger.duckdb") as ledger, Journal.open(tmp_path / "journal.sqlite") as journal:
-        for row in rows:
-            ledger.save_question(row)
-        ledger.rate("a", 5, "up", "")
-        ledger.save_channel(Channel(9, "Канал"))
-        ledger.save_posts([Post(9, n, datetime.now(UTC), "текст") for n in range(4)])
-        journal.take_in(1, [(1, b"{}"), (2, b"{}")])
-        journal.enqueue([Outgoing(5, "sendMessage", {})])
-
-        metrics = Metrics(ledger, journal)
-        found = samples(metrics.render())
-        assert found["postfinder_questions_total", "door=web", "outcome=answered"] == 2
-        assert found["postfinder_questions_total", "door=telegram", "outcome=not_found"] == 1
-        assert found["postfinder_stage_seconds_count", "stage=search"] == 2
-        assert round(found["postfinder_stage_seconds_sum", "stage=search"], 6) == 0.044
-        assert found["postfinder_stage_seconds_bucket", "le=0.005", "stage=search"] == 1
-        assert found["postfinder_stage_seconds_bucket", "le=0.05", "stage=search"] == 2
-        assert found["postfinder_posts", "channel=9"] == 4
-        assert found["postfinder_channels",] == 1
-        assert found["postfinder_votes", "vote=up"] == 1
-        assert found["postfinder_journal", "state=inbox_pending"] == 2
-        assert found["postfinder_journal", "state=outbox_queued"] == 1
-
-        new = replace(rows[0], id="d", asked_at=rows[0].asked_at + timedelta(days=1))
-        ledger.save_question(new)
-        metrics.saved(new)
-        ledger.remove_posts([(9, 0)])
-        after = metrics.render()
-        assert samples(after)["postfinder_questions_total", "door=web", "outcome=answered"] == 3
-        assert samples(after)["postfinder_posts", "channel=9"] == 3
-        counters = "postfinder_questions_total", "postfinder_stage_seconds_count", "postfinder_stage_seconds_bucket"
-        now, from_rows = samples(after), samples(Metrics(ledger).render())
-        assert {key: n for key, n in now.items() if key[0] in counters} == {
-            key: n for key, n in from_rows.items() if key[0] in counters
-        }
-        assert "текст" not in after.decode()
+def test_known_values() -> None:
+    assert reciprocal_rank(10, ["a", "b", "c"], {"c", "z"}) == pytest.approx(1 / 3)
+    assert ndcg(10, ["a", "b"], {"b"}) == pytest.approx(1 / np.log2(3))
+    assert ndcg(10, ["a", "b"], {"a", "b"}) == pytest.approx(1)
+    assert MEASURES["hit@1"](["a"], {"b"}) == 0
 
 
-def test_an_empty_appliance_has_metrics(tmp_path: Path) -> None:
-    with Ledger.open(tmp_path / "ledger.duckdb") as ledger:
-        found = samples(Metrics(ledger).render())
-        assert found["postfinder_channels",] == 0
+def test_intervals_hold_the_mean_and_are_seeded() -> None:
+    values = np.random.default_rng(1).random(50).tolist()
+    low, high = interval(values)
+    assert low < np.mean(values) < high
+    assert interval(values) == (low, high)
+    assert interval(values, seed=1) != (low, high)
+
+
+def test_paired_test_tells_a_gain_from_noise() -> None:
+    noise = np.random.default_rng(2).normal(0, 1, 60)
+    base = np.random.default_rng(3).normal(0, 1, 60)
+    assert paired_p(base + 1 + 0.1 * noise, base) < 0.001
+    assert paired_p(base + noise - noise.mean(), base) > 0.5
+    assert paired_p(base, base) == 1
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.lists(st.integers(0, 5), min_size=1, max_size=12))
+def test_auroc_is_the_chance_to_order_a_pair(positives: list[int], negatives: list[int]) -> None:
+    pairs = [(p > n) + (p == n) / 2 for p in positives for n in negatives]
+    assert auroc(positives, negatives) == pytest.approx(np.mean(pairs))
+
+
+def test_reliability() -> None:
+    honest = reliability([0.25] * 4 + [0.75] * 4, [True, False, False, False, True, True, True, False])
+    assert honest["ece"] == pytest.approx(0)
+    boastful = reliability([1.0] * 4, [True, False, False, False])
+    assert boastful["ece"] == pytest.approx(0.75)
+    assert boastful["bins"] == [(1.0, 0.25, 4)]
