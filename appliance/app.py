@@ -26,6 +26,7 @@ from appliance.links import post_link
 from appliance.metrics import Metrics
 from appliance.schema import Asker, Channel, ChannelStatus, Filters, Post, PostKey
 from appliance.search import search
+from appliance.vault import Vault
 from appliance.verbs import Verbs
 from appliance.web.api import create_api
 from models.errors import ModelError
@@ -71,15 +72,17 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             asyncio.to_thread(load_embedder, config.embedder, weights_dir=config.weights_dir, threads=config.threads)
         )
         stack.push_async_callback(_settle, loading)
-        ledger = await asyncio.to_thread(Ledger.open, config.data_dir / "ledger.duckdb")
+        vault = await asyncio.to_thread(Vault.open, config.master_key(), config.data_dir)
+        stack.callback(vault.close)
+        ledger = await asyncio.to_thread(Ledger.open, config.data_dir / "ledger.duckdb", vault)
         stack.callback(ledger.close)
-        journal = await asyncio.to_thread(Journal.open, config.data_dir / "journal.sqlite")
+        journal = await asyncio.to_thread(Journal.open, config.data_dir / "journal.sqlite", vault)
         stack.callback(journal.close)
         try:
             embedder = await loading
         except ModelError as error:
             raise StartupError(str(error)) from error
-        index = await asyncio.to_thread(Index.open, config.data_dir / "index", embedder=embedder.info)
+        index = await asyncio.to_thread(Index.open, config.data_dir / "index", embedder=embedder.info, vault=vault)
         stack.callback(index.close)
         generator = None
         if config.generator_url:

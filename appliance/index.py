@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import IO, Any, cast
 
 import lancedb
 import numpy as np
+import orjson
 import pyarrow as pa
 import structlog
 from lancedb.index import FTS, BTree, IvfFlat
@@ -29,14 +31,17 @@ from appliance.hot import SAMPLE, HotTier, Scope, microseconds
 from appliance.ranking import Candidates
 from appliance.schema import Chunk, PostKey
 from appliance.text import lemmas as lemmas_of
+from appliance.vault import Vault
+from appliance.vault import channel as owner_of
 from models.ports import EmbedderInfo
 
 __all__ = ["Index", "Scope"]
 
-FORMAT = 1  # of the table and of the text processing behind its lemmas: another number opens an empty table
+FORMAT = 2  # of the table and of the text processing behind its lemmas: another number opens an empty table
 HOT_LIMIT = 200_000  # chunks kept in RAM: about 0.4 GB at 384 dimensions
 SETTLE_EVERY = 64  # commits between compactions
 ERASE = timedelta(milliseconds=1)  # age from which old versions go: all but the newest
+SEAL_AT_ONCE = 10_000  # rows of an unsealed table sealed together
 KEYS_AT_ONCE = 500  # post keys in one SQL condition
 
 log = structlog.get_logger()
@@ -48,26 +53,33 @@ class Index:
     Use `Index.open`.
     """
 
-    def __init__(self, folder: Path, embedder: EmbedderInfo, hot_limit: int, lock: IO[bytes]) -> None:
+    def __init__(
+        self, folder: Path, embedder: EmbedderInfo, hot_limit: int, lock: IO[bytes], vault: Vault | None = None
+    ) -> None:
         self.folder = folder
         self.embedder = embedder
         self._hot_limit = hot_limit
         self._owner = lock
+        self._vault = vault
         self._writing = RLock()
         self._commits = 0
         self._synced: set[str] = set()
-        name = f"chunks-{FORMAT}-{re.sub(r'[^A-Za-z0-9_.-]', '_', embedder.card)}-{embedder.dim}"
+        kind = "sealed" if vault else "plain"  # never in one table
+        name = f"chunks-{FORMAT}-{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', embedder.card)}-{embedder.dim}"
         self._path = folder / f"{name}.lance"
         with _store_errors():
             self._set_aside_if_torn()
             database = lancedb.connect(folder)
             self._table: Any = database.create_table(name, schema=_schema(embedder.dim), exist_ok=True)
+            self._take_over(database, name)
             self._is_hot = self._table.count_rows() <= hot_limit
             self._tier = self._load()
         self._sync()
 
     @classmethod
-    def open(cls, folder: Path, *, embedder: EmbedderInfo, hot_limit: int = HOT_LIMIT) -> Index:
+    def open(
+        cls, folder: Path, *, embedder: EmbedderInfo, hot_limit: int = HOT_LIMIT, vault: Vault | None = None
+    ) -> Index:
         """Open or create the index of an embedder and load the hot tier.
 
         Parameters
@@ -78,6 +90,8 @@ class Index:
             Whose vectors these are.
         hot_limit : int, optional
             Most chunks kept in RAM; a larger corpus is searched by LanceDB.
+        vault : Vault, optional
+            Seals texts; words and authors become names that say nothing, which LanceDB can still search.
 
         Returns
         -------
@@ -101,7 +115,7 @@ class Index:
                 cure="Stop the other PostFinder, or talk to it over HTTP.",
             ) from None
         try:
-            return cls(folder, embedder, hot_limit, lock)
+            return cls(folder, embedder, hot_limit, lock, vault)
         except BaseException:
             lock.close()
             raise
@@ -139,7 +153,7 @@ class Index:
         if not posts:
             return
         lemmas = [lemmas_of(chunk.text) for chunk in chunks]
-        rows = _to_arrow(chunks, lemmas, vectors, self.embedder.dim)
+        rows = _to_arrow(chunks, lemmas, vectors, self.embedder.dim, self._vault)
         with self._writing, _store_errors():
             if self._is_hot and not any(key in self._tier for key in keys):
                 if len(chunks):
@@ -246,17 +260,49 @@ class Index:
             self._sync()
             self._commits = 0
 
+    def _take_over(self, database: Any, name: str) -> None:
+        """Seal into an empty table what an unsealed one of the same embedder holds; remove every unsealed one."""
+        if self._vault is None:
+            return
+        gone = [int(owner.split(":")[1]) for owner in self._vault.gone("channel:")]
+        if gone and self._table.count_rows(condition := f"channel_id IN ({', '.join(map(str, gone))})"):
+            self._table.delete(condition)
+            self._table.optimize(cleanup_older_than=ERASE, delete_unverified=True)
+        plain = [path for path in self.folder.glob("chunks-*") if "-sealed-" not in path.name]
+        if not plain:
+            return
+        suffix = name.split("-sealed-")[1]
+        olds = {f"chunks-{FORMAT}-plain-{suffix}.lance", f"chunks-1-{suffix}.lance"}
+        for path in plain:
+            if path.name in olds and not self._table.count_rows():
+                old = database.open_table(path.stem)
+                total = old.count_rows()
+                for start in range(0, total, SEAL_AT_ONCE):
+                    places = list(range(start, min(start + SEAL_AT_ONCE, total)))
+                    part = old.take_offsets(places).to_arrow().combine_chunks()
+                    rows = _rows_of(part, None)
+                    chunks, lemmas = [chunk for chunk, _ in rows], [words for _, words in rows]
+                    vectors = _vectors_of(part, self.embedder.dim)
+                    self._table.add(_to_arrow(chunks, lemmas, vectors, self.embedder.dim, self._vault))
+                self._sync()
+                log.info("index_sealed", chunks=total)
+        for path in plain:
+            shutil.rmtree(path)
+
+    def _blind(self, kind: str, words: Sequence[str]) -> list[str]:
+        return list(words) if self._vault is None else [self._vault.blind(kind, word) for word in words]
+
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _load(self) -> HotTier:
         """Fill the hot tier; of a corpus beyond it, a sample that knows what is usual."""
         tier = HotTier(self.embedder.dim)
         if self._is_hot:
-            _fill(tier, self._table.to_arrow())
+            _fill(tier, self._table.to_arrow(), self._vault)
         else:
             total = self._table.count_rows()
             places = np.unique(np.linspace(0, total - 1, SAMPLE).astype(np.int64)).tolist()
-            _fill(tier, self._table.take_offsets(places).to_arrow())
+            _fill(tier, self._table.take_offsets(places).to_arrow(), self._vault)
         return tier
 
     def _after_commit(self) -> None:
@@ -293,10 +339,10 @@ class Index:
 
     def _cold_candidates(self, vector: Vectors, query_lemmas: Sequence[str], scope: Scope, n: int) -> Candidates:
         """Ask LanceDB for both lists, then for the missing scores of their union."""
-        condition = _where(scope)
+        condition = _where(scope, self._vault)
         near = self._table.search(vector, vector_column_name="vector").distance_type("cosine").nprobes(32)
         by_vector = near.where(condition, prefilter=True).limit(n).to_arrow()
-        terms = " ".join(dict.fromkeys(query_lemmas))
+        terms = " ".join(self._blind("lemma", list(dict.fromkeys(query_lemmas))))
 
         def by_words(where: str) -> pa.Table:
             query = self._table.search(terms, query_type="fts", fts_columns="lemmas")
@@ -309,7 +355,8 @@ class Index:
             extra = by_words(f"id IN ({', '.join(map(_quoted, unscored))})")
             lexical.update(zip(extra["id"].to_pylist(), extra["_score"].to_pylist(), strict=True))
         union = _distinct(pa.concat_tables([by_vector, found], promote_options="default"))
-        coverage, rarity = self._tier.judge(query_lemmas, [row.split(" ") for row in union["lemmas"].to_pylist()])
+        opened = _contents(union, self._vault)
+        coverage, rarity = self._tier.judge(query_lemmas, [words for _, words, _ in opened])
         usual = self._tier.candidates(vector, query_lemmas, scope=Scope(), n=1)
         dates = union["date_us"].to_numpy()
         return Candidates(
@@ -317,7 +364,7 @@ class Index:
             ordinals=union["ordinal"].to_numpy(),
             dates=dates,
             fingerprints=union["fingerprint"].to_numpy(),
-            texts=union["text"].to_pylist(),
+            texts=[text for text, _, _ in opened],
             dense=_vectors_of(union, self.embedder.dim) @ vector,
             lexical=np.array([lexical.get(key, 0.0) for key in union["id"].to_pylist()], np.float32),
             coverage=coverage,
@@ -388,42 +435,91 @@ def _schema(dim: int) -> pa.Schema:
             pa.field("fingerprint", pa.int64(), nullable=False),
             pa.field("text", pa.string(), nullable=False),
             pa.field("lemmas", pa.string(), nullable=False),
+            pa.field("sealed", pa.binary()),  # text, lemmas and author, when there is a vault
             pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
         ]
     )
 
 
-def _to_arrow(chunks: Sequence[Chunk], lemmas: Sequence[Sequence[str]], vectors: Vectors, dim: int) -> pa.Table:
+def _to_arrow(
+    chunks: Sequence[Chunk], lemmas: Sequence[Sequence[str]], vectors: Vectors, dim: int, vault: Vault | None
+) -> pa.Table:
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    ids = [f"{c.channel_id}/{c.message_id}/{c.ordinal}" for c in chunks]
+    texts, authors = [c.text for c in chunks], [c.author for c in chunks]
+    words: list[Sequence[str]] = list(lemmas)
+    sealed: list[bytes | None] = [None] * len(chunks)
+    if vault is not None:
+        for place, (chunk, own) in enumerate(zip(chunks, lemmas, strict=True)):
+            content = orjson.dumps([chunk.text.encode("utf-8", "replace").decode(), " ".join(own), chunk.author])
+            sealed[place] = vault.seal_bytes(owner_of(chunk.channel_id), f"chunk:{ids[place]}", content)
+        names: dict[str, str] = {}
+        words = [
+            [names.get(word) or names.setdefault(word, vault.blind("lemma", word)) for word in own] for own in lemmas
+        ]
+        texts = [""] * len(chunks)
+        authors = [author and _blind_author(vault, author) for author in authors]
     columns = {
-        "id": [f"{c.channel_id}/{c.message_id}/{c.ordinal}" for c in chunks],
+        "id": ids,
         "channel_id": [c.channel_id for c in chunks],
         "message_id": [c.message_id for c in chunks],
         "ordinal": [c.ordinal for c in chunks],
         "date_us": [microseconds(c.date) for c in chunks],
-        "author": [c.author for c in chunks],
+        "author": authors,
         "media": [c.media for c in chunks],
         "fingerprint": [c.fingerprint for c in chunks],
-        "text": [c.text for c in chunks],
-        "lemmas": [" ".join(row) for row in lemmas],
+        "text": texts,
+        "lemmas": [" ".join(row) for row in words],
+        "sealed": sealed,
         "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
     }
     return pa.table(columns, schema=_schema(dim))
 
 
-def _fill(tier: HotTier, table: pa.Table) -> None:
+def _contents(table: pa.Table, vault: Vault | None) -> list[tuple[str, list[str], str | None]]:
+    """Text, lemmas and author of each row; empty where the channel's key was destroyed."""
+    if vault is None:
+        lemmas = [row.split(" ") if row else [] for row in table["lemmas"].to_pylist()]
+        return list(zip(table["text"].to_pylist(), lemmas, table["author"].to_pylist(), strict=True))
+    found: list[tuple[str, list[str], str | None]] = []
+    columns = (table[name].to_pylist() for name in ("id", "channel_id", "sealed"))
+    for key, channel_id, sealed in zip(*columns, strict=True):
+        content = vault.open_bytes(owner_of(channel_id), f"chunk:{key}", sealed)
+        if content is None:
+            found.append(("", [], None))
+            continue
+        text, words, author = orjson.loads(content)
+        found.append((text, words.split(" ") if words else [], author))
+    return found
+
+
+def _rows_of(table: pa.Table, vault: Vault | None) -> list[tuple[Chunk, list[str]]]:
+    """Chunks of a table with their lemmas."""
+    names = ("channel_id", "message_id", "ordinal", "date_us", "media", "fingerprint")
+    columns = [table[name].to_pylist() for name in names]
+    return [
+        (
+            Chunk(owner, message, ordinal, text, datetime.fromtimestamp(at / 1e6, UTC), author, media, fingerprint),
+            lemmas,
+        )
+        for owner, message, ordinal, at, media, fingerprint, (text, lemmas, author) in zip(
+            *columns, _contents(table, vault), strict=True
+        )
+    ]
+
+
+def _fill(tier: HotTier, table: pa.Table, vault: Vault | None) -> None:
     """Add the rows of a table to a tier."""
     table = table.combine_chunks()
     if not table.num_rows:
         return
-    names = ("channel_id", "message_id", "ordinal", "text", "date_us", "author", "media", "fingerprint")
-    columns = [table[name].to_pylist() for name in names]
-    chunks = [
-        Chunk(channel, message, ordinal, text, datetime.fromtimestamp(date_us / 1e6, UTC), author, media, fingerprint)
-        for channel, message, ordinal, text, date_us, author, media, fingerprint in zip(*columns, strict=True)
-    ]
-    lemmas = [row.split(" ") if row else [] for row in table["lemmas"].to_pylist()]
-    tier.add(chunks, lemmas, _vectors_of(table, tier.dim))
+    rows = _rows_of(table, vault)
+    tier.add([chunk for chunk, _ in rows], [lemmas for _, lemmas in rows], _vectors_of(table, tier.dim))
+
+
+def _blind_author(vault: Vault, author: str) -> str:
+    """Names that say nothing, one for each word of an author's name."""
+    return " ".join(vault.blind("author", word) for word in author.casefold().split())
 
 
 def _vectors_of(table: pa.Table, dim: int) -> Vectors:
@@ -452,8 +548,8 @@ def _condition(posts: Sequence[PostKey]) -> str:
     )
 
 
-def _where(scope: Scope) -> str:
-    """Write the SQL condition of a scope."""
+def _where(scope: Scope, vault: Vault | None = None) -> str:
+    """Write the SQL condition of a scope; of sealed authors only whole words are found."""
     parts = ["true"]
     if scope.channels is not None:
         parts.append(f"channel_id IN ({', '.join(map(str, sorted(scope.channels)))})" if scope.channels else "false")
@@ -461,7 +557,9 @@ def _where(scope: Scope) -> str:
         parts.append(f"date_us >= {microseconds(scope.since)}")
     if scope.until is not None:
         parts.append(f"date_us < {microseconds(scope.until)}")
-    if scope.author is not None:
+    if scope.author is not None and vault is not None:
+        parts += [f"contains(author, '{name}')" for name in _blind_author(vault, scope.author).split()]
+    elif scope.author is not None:
         parts.append(f"contains(lower(author), {_quoted(scope.author.casefold())})")
     if scope.media == "any":
         parts.append("media IS NOT NULL")

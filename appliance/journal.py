@@ -10,6 +10,7 @@ epoch, as `time.time` gives them.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
@@ -23,6 +24,7 @@ import orjson
 
 from appliance.errors import StartupError, StoreError
 from appliance.journal_rows import STEPS, Outgoing, Priority, Queued, Update, UpdateKey
+from appliance.vault import JOURNAL, Vault
 
 __all__ = ["DAY_S", "Journal", "Outgoing", "Priority", "Queued", "Update", "UpdateKey"]
 
@@ -53,22 +55,26 @@ class Journal:
         Outbox ids found half-sent at this opening; they are queued again.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, vault: Vault | None = None) -> None:
         self.path = path
         self._connection = connection
+        self._vault = vault
         self._turn = threading.Lock()
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._closed = False
+        self._durably(self._protect)
         self.maybe_twice = self._durably(self._requeue_half_sent)
 
     @classmethod
-    def open(cls, path: Path) -> Journal:
+    def open(cls, path: Path, vault: Vault | None = None) -> Journal:
         """Open the journal, creating it as needed.
 
         Parameters
         ----------
         path : Path
             The SQLite file; its folder is created.
+        vault : Vault, optional
+            Seals updates and messages; what was written without one is sealed now.
 
         Returns
         -------
@@ -95,7 +101,7 @@ class Journal:
                 )
             for number, step in enumerate(STEPS[taken:], taken + 1):
                 connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
-            return cls(path, connection)
+            return cls(path, connection, vault)
         except StartupError:
             connection.close()
             raise
@@ -151,7 +157,7 @@ class Journal:
                 if self._run("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", bot_id, update_id, int(now // DAY_S)):
                     self._run(
                         "INSERT INTO inbox (bot_id, update_id, raw, received_at) VALUES (?, ?, ?, ?)",
-                        *(bot_id, update_id, raw, now),
+                        *(bot_id, update_id, self._seal(f"inbox.raw:{bot_id}/{update_id}", raw), now),
                     )
                     new += 1
             return new
@@ -180,7 +186,15 @@ class Journal:
                 f"RETURNING {_UPDATE}",
                 *(after, limit),
             )
-            return sorted((Update(*row) for row in rows), key=lambda update: update.seq)
+            found = []
+            for row in sorted(rows):
+                try:
+                    found.append(self._update_of(row))
+                except StoreError:  # one damaged row must not hold up the rest
+                    self._run(
+                        "UPDATE inbox SET state = 'quarantined', reason = 'damaged on disk' WHERE seq = ?", row[0]
+                    )
+            return found
 
         return self._durably(act)
 
@@ -267,7 +281,7 @@ class Journal:
         list of Update
         """
         query = f"SELECT {_UPDATE} FROM inbox WHERE state = 'quarantined' ORDER BY seq DESC LIMIT ?"  # noqa: S608
-        return [Update(*row) for row in self._durably(lambda: self._rows(query, limit))]
+        return [self._update_of(row, damaged=b"") for row in self._durably(lambda: self._rows(query, limit))]
 
     # Outbox
 
@@ -302,7 +316,7 @@ class Journal:
         list of Queued
         """
         rows = self._durably(
-            lambda: self._rows(
+            lambda: self._opened_payloads(
                 "SELECT id, chat_id, method, payload, priority, not_before, attempts, maybe_twice FROM ("
                 "SELECT *, row_number() OVER (PARTITION BY chat_id ORDER BY state = 'queued', priority, id) AS place "
                 "FROM outbox WHERE state IN ('queued', 'sending')) "
@@ -315,7 +329,7 @@ class Journal:
                 id=row[0],
                 chat_id=row[1],
                 method=row[2],
-                payload=orjson.loads(row[3]),
+                payload=row[3],
                 priority="final" if row[4] == _FINAL else "draft",
                 not_before=row[5],
                 attempts=row[6],
@@ -419,6 +433,71 @@ class Journal:
         rows = self._durably(lambda: self._rows(found, chat_id, message_id))
         return cast("str | None", rows[0][0]) if rows else None
 
+    # A person's rights
+
+    def of_person(self, telegram_id: int) -> list[dict[str, Any]]:
+        """List what waits here from or for a person, for their archive.
+
+        Parameters
+        ----------
+        telegram_id : int
+
+        Returns
+        -------
+        list of dict
+            Kind, time and content of each.
+        """
+
+        def act() -> list[dict[str, Any]]:
+            held = [
+                {"kind": "update", "at": at, "content": raw.decode("utf-8", "replace")}
+                for _, at, raw in self._updates_of(telegram_id)
+            ]
+            columns = "chat_id, method, payload, queued_at"
+            query = f"SELECT {columns} FROM outbox WHERE chat_id = ? AND payload != x''"  # noqa: S608
+            for chat_id, method, payload, at in self._rows(query, telegram_id):
+                content = self._open(f"outbox.payload:{chat_id}/{method}", payload).decode("utf-8", "replace")
+                held.append({"kind": method, "at": at, "content": content})
+            return held
+
+        return self._durably(act)
+
+    def erase(self, telegram_id: int) -> dict[str, int]:
+        """Delete everything from or for a person; gone from the file when this returns.
+
+        Parameters
+        ----------
+        telegram_id : int
+
+        Returns
+        -------
+        dict of str to int
+            Rows deleted by table.
+        """
+
+        def act() -> dict[str, int]:
+            updates = [seq for seq, _, _ in self._updates_of(telegram_id)]
+            for seq in updates:
+                self._run("DELETE FROM inbox WHERE seq = ?", seq)
+            return {"inbox": len(updates), "outbox": self._run("DELETE FROM outbox WHERE chat_id = ?", telegram_id)}
+
+        counts = self._durably(act)
+        with self._turn:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return counts
+
+    def _updates_of(self, telegram_id: int) -> list[tuple[int, float, bytes]]:
+        """Rows of updates that a person sent, or that name them in any place."""
+        word = re.compile(rb'"id"\s*:\s*%d\b' % telegram_id)
+        found = []
+        for seq, bot_id, update_id, raw, at in self._rows(
+            "SELECT seq, bot_id, update_id, raw, received_at FROM inbox WHERE raw != x''"
+        ):
+            opened = self._open(f"inbox.raw:{bot_id}/{update_id}", raw)
+            if word.search(opened):
+                found.append((seq, at, opened))
+        return found
+
     # Housekeeping
 
     def counts(self) -> dict[str, int]:
@@ -468,12 +547,63 @@ class Journal:
 
     # Inside
 
+    def _seal(self, place: str, data: bytes) -> bytes:
+        return data if self._vault is None or not data else self._vault.seal_bytes(JOURNAL, place, data)
+
+    def _open(self, place: str, data: bytes) -> bytes:
+        if self._vault is None or not data:
+            return data
+        return self._vault.open_bytes(JOURNAL, place, data) or b""
+
+    def _update_of(self, row: Sequence[Any], *, damaged: bytes | None = None) -> Update:
+        seq, bot_id, update_id, raw, *rest = row
+        try:
+            opened = self._open(f"inbox.raw:{bot_id}/{update_id}", raw)
+        except StoreError:
+            if damaged is None:
+                raise
+            opened = damaged
+        return Update(seq, bot_id, update_id, opened, *rest)
+
+    def _opened_payloads(self, statement: str, *values: Any) -> list[Any]:
+        """Rows of the outbox with their payloads opened; a damaged one is given up, so that the rest flow on."""
+        found = []
+        for id_, chat_id, method, payload, *rest in self._rows(statement, *values):
+            try:
+                opened = orjson.loads(self._open(f"outbox.payload:{chat_id}/{method}", payload))
+            except (StoreError, orjson.JSONDecodeError):
+                self._run("UPDATE outbox SET state = 'failed', reason = 'damaged on disk' WHERE id = ?", id_)
+                continue
+            found.append((id_, chat_id, method, opened, *rest))
+        return found
+
+    def _protect(self) -> None:
+        """Seal what was written without a vault; delete what a backup brought back of erased people."""
+        is_sealed = bool(self._rows("SELECT n FROM tally WHERE name = 'sealed'"))
+        if self._vault is None:
+            if is_sealed:
+                raise StartupError(f"The journal {self.path} is sealed.", cure="Open it with its vault.")
+            return
+        if not is_sealed:
+            for seq, bot_id, update_id, raw in self._rows("SELECT seq, bot_id, update_id, raw FROM inbox"):
+                sealed = self._seal(f"inbox.raw:{bot_id}/{update_id}", raw)
+                self._run("UPDATE inbox SET raw = ? WHERE seq = ?", sealed, seq)
+            for id_, chat_id, method, payload in self._rows("SELECT id, chat_id, method, payload FROM outbox"):
+                sealed = self._seal(f"outbox.payload:{chat_id}/{method}", payload)
+                self._run("UPDATE outbox SET payload = ? WHERE id = ?", sealed, id_)
+            self._run("INSERT INTO tally VALUES ('sealed', 1)")
+        if self._vault.gone("telegram:"):
+            for (chat_id,) in self._rows("SELECT DISTINCT chat_id FROM outbox"):
+                erased_at = self._vault.gone_at(f"telegram:{self._vault.blind('telegram', str(chat_id))}")
+                if erased_at is not None:
+                    self._run("DELETE FROM outbox WHERE chat_id = ? AND queued_at < ?", chat_id, erased_at)
+
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> list[int]:
         now = time.time()
         ids = []
         for item in outgoing:
             priority = _FINAL if item.priority == "final" else _DRAFT
-            payload = orjson.dumps(item.payload)
+            payload = self._seal(f"outbox.payload:{item.chat_id}/{item.method}", orjson.dumps(item.payload))
             row = (item.chat_id, priority, item.method, payload, item.not_before, item.dialogue_id, now)
             cursor = self._connection.execute(f"INSERT INTO outbox ({_QUEUE}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
             ids.append(cast("int", cursor.lastrowid))

@@ -1,9 +1,9 @@
 """The vault: seals personal fields and message texts, and forgets them by destroying a key. AES-256-GCM.
 
-Three layers: a master key in a file of its own, apart from the data; a keyring (SQLite) beside it, with one random data
-key for every owner, a person or a channel, wrapped by the master key; sealed values in the stores. What a value belongs
-to (table, column, row) is bound to it, so that it opens nowhere else. The keyring is never part of a backup of the data:
-destroying a key makes what it sealed unreadable in every copy.
+Three layers: a master key in a file of its own, apart from the data; a keyring (SQLite) beside it, with one random
+data key for every owner, a person or a channel, wrapped by the master key; sealed values in the stores. What a value
+belongs to (table, column, row) is bound to it, so that it opens nowhere else. The keyring is never part of a backup of
+the data: destroying a key makes what it sealed unreadable in every copy.
 
 Blocking and thread-safe.
 """
@@ -71,7 +71,7 @@ class Vault:
         self._guard = threading.RLock()
         self._opened: dict[str, AESGCM | None] = {}
         self._blinding = self._secret("blinding")
-        self._gone = {row[0] for row in connection.execute("SELECT name FROM gone")}
+        self._gone: dict[str, float] = dict(connection.execute("SELECT name, at FROM gone").fetchall())
 
     @classmethod
     def open(cls, key_file: Path, data_dir: Path) -> Vault:
@@ -272,6 +272,10 @@ class Vault:
         """Whether an owner's key was destroyed, or a name noted with `note_gone`."""
         return name in self._gone
 
+    def gone_at(self, name: str) -> float | None:
+        """When a name was noted as gone, in seconds since the epoch; None when it is not."""
+        return self._gone.get(name)
+
     def gone(self, prefix: str) -> list[str]:
         """Names that are gone and start so, in order."""
         return sorted(name for name in self._gone if name.startswith(prefix))
@@ -307,13 +311,13 @@ class Vault:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 rows = [(name, now) for name in names]
-                self._connection.executemany("INSERT OR IGNORE INTO gone VALUES (?, ?)", rows)
+                self._connection.executemany("INSERT OR REPLACE INTO gone VALUES (?, ?)", rows)
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # no old page keeps a destroyed key
-            self._gone.update(names)
+            self._gone.update(rows)
 
     # The master key
 
@@ -501,7 +505,7 @@ def _match(vault_id: str, mark: Path, data_dir: Path) -> None:
             expected = "?"
         if expected != vault_id:
             raise StartupError(
-                f"The data in {data_dir} is sealed with the keys of another vault ({expected[:8]}, not {vault_id[:8]}).",
+                f"The data in {data_dir} is sealed with another vault's keys ({expected[:8]}, not {vault_id[:8]}).",
                 cure="Set POSTFINDER_KEY_FILE to the master key that belongs to this data.",
             )
         return

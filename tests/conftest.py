@@ -40,7 +40,7 @@ def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def app(sample_data: Path, tmp_path: Path) -> AsyncIterator[App]:
     """The opened appliance on a copy of the sample's data folder."""
-    shutil.copytree(sample_data, tmp_path / "data")
+    copy_data(sample_data, tmp_path / "data")
     async with open_app(config_for(tmp_path / "data")) as opened:
         yield opened
 
@@ -48,3 +48,9 @@ async def app(sample_data: Path, tmp_path: Path) -> AsyncIterator[App]:
 def config_for(data_dir: Path) -> Config:
     """Settings of a test: nothing from the environment or ``.env``."""
     return Config(data_dir=data_dir, weights_dir=WEIGHTS, threads=2, _env_file=None)  # type: ignore[call-arg]
+
+
+def copy_data(source: Path, target: Path) -> None:
+    """Copy a data folder with the keys that open it."""
+    shutil.copytree(source, target)
+    shutil.copytree(source.with_name(f"{source.name}-keys"), target.with_name(f"{target.name}-keys"))

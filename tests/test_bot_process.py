@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from appliance.app import open_app
 from appliance.config import Config
 from appliance.journal import Journal
 from appliance.schema import Channel, Post
+from appliance.vault import Vault
 from tests.servers.botapi import DEFAULT_TOKEN, BotApi
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +83,8 @@ async def test_killed_and_started_again_it_answers_everything(server: BotApi, da
     await server.until(is_answered, 90)
     process.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(process.wait, 20) == 0
-    with Journal.open(data_dir / "journal.sqlite") as journal:
+    keys = Vault.open(data_dir.with_name("data-keys") / "master.key", data_dir)
+    with closing(keys), Journal.open(data_dir / "journal.sqlite", keys) as journal:
         counts = journal.counts()
     assert counts["inbox_pending"] == counts["outbox_queued"] == counts["inbox_quarantined"] == 0
     repeats = 0

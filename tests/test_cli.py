@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from time import monotonic, sleep
 import pytest
 
 from appliance import sample
+from tests.conftest import copy_data
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def postfinder(data: Path, *words: str, code: int = 0, **settings: str) -> subpr
 def serving(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The data folder of an appliance that runs in its own process; it must stop in order."""
     data = tmp_path_factory.mktemp("serving") / "data"
-    shutil.copytree(sample_data, data)
+    copy_data(sample_data, data)
     command = [sys.executable, "-m", "appliance.cli", "serve"]
     process = subprocess.Popen(command, cwd=data.parent, env=environment(data, POSTFINDER_PORT="0"))
     try:

@@ -121,7 +121,7 @@ def test_a_wrong_or_open_master_key_is_refused(key_file: Path, tmp_path: Path) -
 def test_keys_of_another_data_folder_are_refused(key_file: Path, tmp_path: Path) -> None:
     Vault.open(key_file, tmp_path / "data").close()
     Vault.open(tmp_path / "other" / "master.key", tmp_path / "other-data").close()
-    with pytest.raises(StartupError, match="another vault"):
+    with pytest.raises(StartupError, match="another vault's"):
         Vault.open(key_file, tmp_path / "other-data")
 
 
