@@ -22,7 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from appliance import __version__, sample, settings_docs
-from appliance.client import checked, connect, events, language
+from appliance.client import checked, connect, events
 from appliance.config import Config
 from appliance.errors import PostFinderError
 from appliance.logs import configure_logs
@@ -200,7 +200,7 @@ async def _print_answer(client: httpx.AsyncClient, body: dict[str, Any], json: b
         for sentence in answer["sentences"]
     ]
     if answer["outcome"] != "answered":
-        tongue, searched = language(), answer["searched"]
+        tongue, searched = answer["language"], answer["searched"]
         lines.append(say("not_found", tongue))
         if searched["posts"]:
             until = datetime.fromisoformat(searched["until"]) if searched["until"] else None
