@@ -8,6 +8,8 @@ from the index, and `reconcile` brings it there.
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,10 +31,14 @@ from models.ports import Embedder, Vectors
 POSTS_A_BATCH = 512  # compared with the ledger, embedded and stored together: many small commits bloat the index
 POSTS_FIRST = 64  # of the first batch of an import, so that the embedder starts at once
 TEXTS_A_STEP = 64  # embedded between two looks at whether to stop
+# Coming back to Python from a kernel, the embedder waits its turn: with Python's 5 ms, a busy neighbour cost it a third.
+PYTHON_TURN_S = 0.0005
 BROKEN_KEPT = 1000  # reported one by one; further ones are counted
 PROGRESS_EVERY_S = 1.0
 
 Result = TypeVar("Result")
+
+_LETTER = re.compile("[0-9A-Za-zА-Яа-яЁё]")
 
 log = structlog.get_logger()
 
@@ -198,6 +204,7 @@ async def reconcile(*, index: Index, ledger: Ledger, embedder: Embedder) -> list
     missing, orphans = await _in_thread(_difference, index, ledger)
     if orphans:
         await _in_thread(index.remove, orphans)
+        await _in_thread(index.compact)
         notes.append(f"{len(orphans)} posts were searchable but gone from the ledger; now they are gone from both.")
     if missing:
         log.info("index.rebuild", posts=len(missing))
@@ -270,6 +277,9 @@ def _changed(posts: Sequence[Post], tally: _Tally, ledger: Ledger, *, is_dry: bo
     """Pick the posts that the ledger lacks or holds in an older version; count the others."""
     latest: dict[PostKey, Post] = {}
     _add(latest, posts)
+    for key in ledger.people.unwanted(latest.values()):
+        del latest[key]  # deleted for good, or its author opted out
+        tally.skipped += 1
     changes = ledger.classify(list(latest.values()))
     bare = [key for key in changes.new if not _has_words(latest[key])]
     tally.skipped += len(bare)
@@ -292,8 +302,8 @@ def _add(latest: dict[PostKey, Post], posts: Iterable[Post]) -> None:
 
 
 def _has_words(post: Post) -> bool:
-    """Whether there is anything to search for: a bare picture has nothing."""
-    return any(letter.isalnum() for letter in post.text) and bool(chunks_of(post))
+    """Whether there is anything to search for: a bare picture or emoji has nothing."""
+    return _LETTER.search(post.text) is not None or bool(chunks_of(post))
 
 
 def _count(batches: Iterator[_Batch], tally: _Tally) -> None:
@@ -310,6 +320,8 @@ async def _flow(
     batches: Iterator[_Batch], tally: _Tally, store: Callable[[_Batch, Vectors], None], embedder: Embedder
 ) -> None:
     """Embed a batch while the next is read and the one before is stored."""
+    turn_s = sys.getswitchinterval()
+    sys.setswitchinterval(min(turn_s, PYTHON_TURN_S))
     reading = asyncio.create_task(_in_thread(next, batches, None))
     embedding: asyncio.Task[Vectors | None] | None = None
     storing: asyncio.Task[None] | None = None
@@ -326,6 +338,7 @@ async def _flow(
         if storing is not None:
             await _result(storing)
     finally:
+        sys.setswitchinterval(turn_s)
         tally.stop.set()
         for task in (reading, embedding, storing):
             if task is not None:
