@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from appliance.dense import Matrix, Vectors, best_rows
 from appliance.lexical import Lexicon
-from appliance.ranking import Candidates
+from appliance.ranking import QUESTION_LEMMAS, Candidates
 from appliance.schema import Chunk, PostKey
 
 SAMPLE = 4096  # rows that say what an unrelated chunk's cosine is
@@ -229,6 +229,7 @@ class HotTier:
                 idf=np.array([idf for idf, _ in prepared], np.float32),
                 dense_mean=float(sample.mean()) if len(sample) else 0.0,
                 dense_std=float(sample.std()) if len(sample) else 1.0,
+                asks=not QUESTION_LEMMAS.isdisjoint(lemmas),
                 n_posts=int(first.sum()),
                 newest=int(self._column(Column.DATE)[allowed].max()) if len(inside) else None,
             )

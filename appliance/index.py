@@ -372,6 +372,7 @@ class Index:
             idf=usual.idf,
             dense_mean=usual.dense_mean,
             dense_std=usual.dense_std,
+            asks=usual.asks,
             n_posts=int(self._table.count_rows(f"({condition}) AND ordinal = 0")),
             newest=int(dates.max()) if len(dates) else None,
         )

@@ -18,6 +18,25 @@ from appliance.text import distance, words
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
+QUESTION_LEMMAS = frozenset(
+    {
+        "как",
+        "что",
+        "какой",
+        "кто",
+        "где",
+        "когда",
+        "почему",
+        "зачем",
+        "сколько",
+        "который",
+        "чей",
+        "куда",
+        "откуда",
+        "ли",
+    }
+    | {"how", "what", "which", "who", "whom", "whose", "where", "when", "why"}
+)
 NEAR_BITS = 10  # fingerprints at most this far apart are compared word by word
 NEAR_WORDS = 0.8  # share of common words (Jaccard) that makes a copy
 
@@ -46,6 +65,8 @@ class Candidates:
         Idf of each different lemma of the query.
     dense_mean, dense_std : float
         Mean and spread of the cosines in the scope (of a sample where it is large).
+    asks : bool
+        Whether the query has a question word.
     n_posts : int
         Posts in the scope.
     newest : int or None
@@ -64,6 +85,7 @@ class Candidates:
     idf: Floats
     dense_mean: float
     dense_std: float
+    asks: bool
     n_posts: int
     newest: int | None
 
@@ -97,15 +119,18 @@ class Calibration:
     card : str
         The embedder's card.
     dense_unit : float
-        Difference of cosines that weighs as much as one standard deviation of the words' scores times `words_weight`.
+        Difference of cosines that weighs 1.
+    coverage_weight : float
+        Weight of the share of a question that stands in the chunk.
     words_weight : float
-        Weight of the words.
+        Weight of a standard deviation of the words' scores, of a query that is no question.
     each, anything : tuple of float
         Logistic regressions over `evidence` and `query_evidence`: the intercept, then a coefficient for each feature.
     """
 
     card: str
     dense_unit: float
+    coverage_weight: float
     words_weight: float
     each: tuple[float, ...]
     anything: tuple[float, ...]
@@ -129,6 +154,7 @@ def calibration_of(card: str) -> Calibration:
     return Calibration(
         card=card,
         dense_unit=row["dense_unit"],
+        coverage_weight=row["coverage_weight"],
         words_weight=row["words_weight"],
         each=tuple(row["each"]),
         anything=tuple(row["anything"]),
@@ -138,8 +164,9 @@ def calibration_of(card: str) -> Calibration:
 def fuse(candidates: Candidates, calibration: Calibration) -> Floats:
     """Join the two kinds of scores of each candidate.
 
-    Cosines keep their scale, so that a clear lead by meaning is not overruled; the words' scores (rare words louder)
-    are standardised over the candidates.
+    Cosines keep their scale, so that a clear lead by meaning is not overruled. A question is matched by meaning, its
+    words only break near ties: the share of them that the chunk has. Of other queries (titles, key words) the words
+    count for more: their scores, rare words louder, standardised over the candidates.
 
     Parameters
     ----------
@@ -151,12 +178,13 @@ def fuse(candidates: Candidates, calibration: Calibration) -> Floats:
     numpy.ndarray
         ``(m,)`` float32; only the order means something.
     """
-    rarity = candidates.rarity
-    if not len(rarity):
-        return rarity
-    spoken = (rarity - rarity.mean()) / max(float(rarity.std()), 1e-6)
-    fused: Floats = candidates.dense / calibration.dense_unit + calibration.words_weight * spoken
-    return fused.astype(np.float32)
+    fused: Floats = candidates.dense / np.float32(calibration.dense_unit)
+    if candidates.asks:
+        fused += np.float32(calibration.coverage_weight) * candidates.coverage
+    elif len(fused):
+        rarity = candidates.rarity
+        fused += calibration.words_weight * (rarity - rarity.mean()) / max(float(rarity.std()), 1e-6)
+    return fused
 
 
 EVIDENCE = ("dense", "margin", "coverage", "rarity")

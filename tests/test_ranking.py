@@ -34,6 +34,7 @@ def candidates(texts: list[str], dense: list[float], lexical: list[float] | None
         idf=np.ones(3, np.float32),
         dense_mean=0.78,
         dense_std=0.02,
+        asks=False,
         n_posts=count,
         newest=None,
     )
@@ -114,3 +115,15 @@ def test_relevance_grows_with_the_evidence(calibration: Calibration) -> None:
 
 def test_unknown_embedders_take_the_default_coefficients() -> None:
     assert calibration_of("never-seen").anything == calibration_of("multilingual-e5-small").anything
+
+
+def test_a_question_is_matched_by_meaning_and_near_ties_by_its_words(calibration: Calibration) -> None:
+    covered = np.array([1.0, 0.0, 0.0], np.float32)
+    shouting = [90.0, 0.0, 0.0]
+    near_tie = replace(candidates(TEXTS, [0.86, 0.88, 0.7], shouting), asks=True, coverage=covered)
+    assert rank(near_tie, calibration, limit=3)[0].post == (1, 1)
+    clear = replace(candidates(TEXTS, [0.80, 0.88, 0.7], shouting), asks=True, coverage=covered)
+    assert rank(clear, calibration, limit=3)[0].post == (1, 2)
+    # Without coverage the words' scores say nothing of a question.
+    loud = replace(candidates(TEXTS, [0.879, 0.88, 0.7], shouting), asks=True)
+    assert rank(loud, calibration, limit=3)[0].post == (1, 2)
