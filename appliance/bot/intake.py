@@ -208,9 +208,9 @@ def lane_of(raw: bytes) -> Hashable:
     try:
         update = json.loads(raw)
         if "callback_query" in update:
-            return ("press", update["callback_query"]["from"]["id"])
-        return next(("chat", event["chat"]["id"]) for event in update.values() if isinstance(event, dict))
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
+            return ("press", int(update["callback_query"]["from"]["id"]))
+        return next(("chat", int(event["chat"]["id"])) for event in update.values() if isinstance(event, dict))
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError, OverflowError):
         return "other"
 
 
