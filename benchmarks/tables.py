@@ -101,6 +101,24 @@ def _retrieval(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _answers(result: dict[str, Any]) -> str:
+    sample, lines = result["sample"], ["| of the answers that quote | share |", "|---|---|"]
+    rows = [
+        ("the sample's answerable questions: answered", sample["answered"]),
+        ("… citing a post that answers", sample["cites_an_answering_post"]),
+        ("… quoting the very words of the answer", sample["says_the_answer"]),
+        ("the sample's unanswerable questions: refused", sample["refused_unanswerable"]),
+    ]
+    if (wiki := result.get("wiki-qa")) is not None:
+        rows += [
+            ("wiki-qa: answered", wiki["answered_when_kept"]),
+            ("wiki-qa with the page withheld: refused", wiki["refused_without_the_page"]),
+            ("wiki-qa, kept against page withheld: AUROC of the evidence", wiki["refusal_auroc"]),
+            ("… against only the paragraph withheld, its neighbours left: AUROC", wiki["refusal_auroc_same_page_left"]),
+        ]
+    return "\n".join([*lines, *(f"| {what} | {value:.2f} |" for what, value in rows)])
+
+
 def _ask(result: dict[str, Any]) -> str:
     lines = ["| what a member waits for | p50, ms | p95, ms |", "|---|---|---|"]
     lines += [f"| {row['what']} | {row['p50_ms']:.2f} | {row['p95_ms']:.2f} |" for row in result["waits"]]
@@ -123,4 +141,9 @@ def _import(result: dict[str, Any]) -> str:
     )
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"retrieval": _retrieval, "ask": _ask, "import": _import}
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "retrieval": _retrieval,
+    "answers": _answers,
+    "ask": _ask,
+    "import": _import,
+}
