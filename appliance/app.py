@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 
 from appliance import answer, feedback, ingest, members
+from appliance.access import Access
 from appliance.config import SERVING_FILE, Config
 from appliance.errors import PostFinderError, StartupError
 from appliance.index import Index
@@ -24,6 +25,7 @@ from appliance.journal import Journal
 from appliance.ledger import Ledger
 from appliance.links import post_link
 from appliance.metrics import Metrics
+from appliance.privacy import Privacy
 from appliance.schema import Asker, Channel, ChannelStatus, Filters, Post, PostKey
 from appliance.search import search
 from appliance.vault import Vault
@@ -31,6 +33,9 @@ from appliance.verbs import Verbs
 from appliance.web.api import create_api
 from models.errors import ModelError
 from models.load import load_embedder, load_generator
+
+FIRST_EXPIRY_S = 60.0  # after the start, so that the first questions come first
+EXPIRE_EVERY_S = 86_400.0
 
 log = structlog.get_logger()
 
@@ -129,6 +134,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             post=post,
             stats=stats,
             ready=ready,
+            privacy=Privacy(config, ledger, index, journal, vault),
+            access=Access(ledger),
         )
         yield App(config, verbs, index, ledger, journal, metrics.render, troubles)
 
@@ -216,6 +223,7 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     url = f"http://{_reachable(config.host)}:{server.servers[0].sockets[0].getsockname()[1]}"
     serving = config.data_dir / SERVING_FILE
     write_private(serving, orjson.dumps({"url": url, "token": token, "pid": os.getpid()}))
+    keeping = asyncio.create_task(_keep_periods(app))
     bot: asyncio.Task[None] | None = None
     if with_bot and config.telegram_token.get_secret_value():
         bot = asyncio.create_task(_run_bot(app))
@@ -224,12 +232,24 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
         yield url
     finally:
         serving.unlink(missing_ok=True)
+        await _settle(keeping)
         if bot is not None:
             bot.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await bot
         server.should_exit = True
         await running
+
+
+async def _keep_periods(app: App) -> None:
+    """Delete once a day what is older than its retention period."""
+    while True:
+        await asyncio.sleep(FIRST_EXPIRY_S)
+        try:
+            await app.verbs.privacy.expire()
+        except PostFinderError as error:
+            log.error("retention failed", error=str(error))
+        await asyncio.sleep(EXPIRE_EVERY_S)
 
 
 async def _run_bot(app: App) -> None:

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from appliance import __version__, sample, settings_docs
+from appliance.cli_admin import add_commands
 from appliance.client import checked, connect, events
 from appliance.config import Config
 from appliance.errors import PostFinderError
@@ -321,6 +322,9 @@ def reach(work: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
             await work(client)
 
     asyncio.run(run())
+
+
+add_commands(app, reach, print_json)
 
 
 def main() -> None:

@@ -18,9 +18,9 @@ class Config(BaseSettings):
 
     data_dir: Annotated[Path, Field(description="Folder of the index, the ledger and the journal.")] = Path("data")
     key_file: Annotated[
-        Path | None,
+        str,
         Field(description="Master key of the sealed data; empty is `<data folder>-keys/master.key`, beside the data."),
-    ] = None
+    ] = ""
     weights_dir: Annotated[Path, Field(description="Folder of model weights; never holds personal data.")] = Path(
         "weights"
     )
@@ -59,6 +59,13 @@ class Config(BaseSettings):
     )
     max_question_chars: Annotated[int, Field(ge=16, description="Longest question accepted, in characters.")] = 2000
     max_body_bytes: Annotated[int, Field(ge=1024, description="Largest HTTP body accepted, in bytes.")] = 65536
+    keep_questions_days: Annotated[
+        int, Field(ge=0, description="Days questions, answers and ratings are kept; 0 for ever.")
+    ] = 365
+    keep_events_days: Annotated[int, Field(ge=0, description="Days the audit log is kept; 0 for ever.")] = 730
+    keep_quiet_people_days: Annotated[
+        int, Field(ge=0, description="Days after which people who were not seen are erased; 0 never.")
+    ] = 730
 
     def master_key(self) -> Path:
         """Return where the master key lies.
@@ -68,4 +75,4 @@ class Config(BaseSettings):
         Path
         """
         folder = self.data_dir.absolute()
-        return self.key_file or folder.with_name(f"{folder.name}-keys") / "master.key"
+        return Path(self.key_file) if self.key_file else folder.with_name(f"{folder.name}-keys") / "master.key"

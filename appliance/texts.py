@@ -40,6 +40,63 @@ TEXTS: dict[str, tuple[str, str]] = {
     "command_start": ("Познакомиться", "Get to know the bot"),
     "command_help": ("Что я умею", "What I can do"),
     "command_find": ("Найти: /find @канал вопрос", "Find: /find @channel question"),
+    "command_privacy": ("Что я храню и ваши права", "What I keep, and your rights"),
+    "command_mydata": ("Всё, что я о вас храню", "Everything I keep about you"),
+    "command_forget": ("Стереть всё обо мне", "Erase everything about me"),
+    # a person's rights
+    "consent": (
+        "Чтобы отвечать и продолжать разговор, я храню ваше имя в Telegram, вопросы, ответы и оценки — в зашифрованном "
+        "виде и только на сервере этого сообщества. Подробности — /privacy, всё ваше — /mydata, стереть — /forget.",
+        "To answer and to carry a conversation on, I keep your Telegram name, questions, answers and ratings, "
+        "encrypted and only on this community's server. Details: /privacy; all that is yours: /mydata; to erase it: "
+        "/forget.",
+    ),
+    "agree": ("Согласен", "I agree"),
+    "agreed": ("Спасибо, согласие записано.", "Thank you, your consent is recorded."),
+    "privacy": (
+        "Что я храню (редакция {version}):\n"
+        "• имя, ник и номер в Telegram — чтобы узнавать вас и ваши права; пока вы не сотрёте их или не исчезнете "
+        "на {people} дн.;\n"
+        "• вопросы, ответы и оценки — чтобы отвечать, вести разговор и становиться точнее; {questions} дн.;\n"
+        "• журнал действий администраторов — {events} дн.\n\n"
+        "Тексты и имена зашифрованы вашим личным ключом. Видит их владелец этого сервера; никому другому я их не "
+        "передаю. Посты принадлежат авторам: автор может попросить владельца больше их не показывать.\n\n"
+        "Ваши права: получить всё — /mydata; стереть всё, и из резервных копий тоже — /forget; отозвать согласие — "
+        "тоже /forget.",
+        "What I keep (version {version}):\n"
+        "• your name, username and number in Telegram, to know you and your rights; until you erase them or are away "
+        "for {people} days;\n"
+        "• questions, answers and ratings, to answer, carry a conversation on and get better; {questions} days;\n"
+        "• the log of administrators' acts; {events} days.\n\n"
+        "Texts and names are encrypted with a key of your own. The owner of this server can see them; I give them to "
+        "nobody else. Posts belong to their authors, who may ask the owner to show them no more.\n\n"
+        "Your rights: get everything with /mydata; erase everything, backups included, with /forget; withdraw consent "
+        "with /forget too.",
+    ),
+    "mydata": (
+        "Всё, что я о вас храню: для чтения и для программ.",
+        "Everything I keep about you, to read and for programs.",
+    ),
+    "nothing_kept": ("Я ничего о вас не храню.", "I keep nothing about you."),
+    "forget_ask": (
+        "Стереть всё о вас: имя, вопросы, ответы, оценки? Вернуть будет нельзя, и из резервных копий тоже.",
+        "Erase everything about you: name, questions, answers, ratings? It cannot be undone, backups included.",
+    ),
+    "forget_yes": ("Стереть", "Erase"),
+    "forget_no": ("Оставить", "Keep"),
+    "kept": ("Всё осталось как было.", "Everything stays as it was."),
+    "erased": (
+        "Всё о вас стёрто. Квитанция {receipt}, {when}.",
+        "Everything about you is erased. Receipt {receipt}, {when}.",
+    ),
+    "post_forgotten": (
+        "Пост удалён отсюда навсегда. Квитанция {receipt}.",
+        "The post is removed from here for good. Receipt {receipt}.",
+    ),
+    "no_such_post": (
+        "Такого поста здесь нет. Скопируйте ссылку из самого поста: /forget ссылка.",
+        "There is no such post here. Copy the link from the post itself: /forget link.",
+    ),
     # answers
     "sources": ("Источники", "Sources"),
     "sources_one": ("Источник", "Source"),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from appliance.access import Access
+from appliance.privacy import Privacy
 from appliance.schema import (
     Asker,
     ChannelStatus,
@@ -78,6 +80,10 @@ class Verbs:
         Figures for the operator, read from the questions' rows (JSON-ready).
     ready
         Empty when ready to answer, else the reasons.
+    privacy
+        Consent, archives, erasure, deleted posts.
+    access
+        Roles, API keys, the audit log.
     """
 
     ask: Callable[[Question], AsyncIterator[Part]]
@@ -90,3 +96,5 @@ class Verbs:
     post: Callable[[PostKey, Asker], Awaitable[tuple[Post, str] | None]]
     stats: Callable[[], Awaitable[dict[str, Any]]]
     ready: Callable[[], Awaitable[list[str]]]
+    privacy: Privacy
+    access: Access

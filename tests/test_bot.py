@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +26,7 @@ from appliance.bot.routers import read_find
 from appliance.config import Config
 from appliance.errors import SlowDown, StoreError
 from appliance.journal import Journal
+from appliance.privacy import NOTICE_VERSION
 from appliance.schema import Asker, Channel, Final, Part, Post, Question, QuestionRow
 from appliance.texts import say
 from appliance.verbs import Verbs
@@ -168,7 +171,8 @@ async def test_start_registers_and_its_example_is_answered(town: Town, app: App)
         (label,) = buttons(hello)
         query = town.server.press(ANNA, hello["message_id"], label)
         await town.quiet(journal)
-        asked, answer = town.server.from_bot(ANNA)[1:]
+        consent, asked, answer = town.server.from_bot(ANNA)[1:]
+        assert buttons(consent) == [say("agree", "ru")]
         assert asked["text"].startswith(label.rstrip("…"))
         assert "https://t.me/" in str(clickable(answer))
         assert query in town.server.callback_answers
@@ -457,6 +461,35 @@ async def test_an_older_server_without_drafts_still_gets_the_answer(
     async with town.bot(ask=slowly(town.verbs, 0.15)):
         assert "масло" in (await town.ask(ANNA, KNOWN))["text"]
     assert town.server.drafts == []
+
+
+async def test_consent_archive_and_erasure_by_buttons(town: Town, app: App) -> None:
+    async with town.bot() as journal:
+        await town.ask(BORIS, "/start")
+        await town.quiet(journal)
+        consent = town.server.from_bot(BORIS)[-1]
+        town.server.press(BORIS, consent["message_id"], say("agree", "ru"))
+        await town.quiet(journal)
+        person = app.ledger.people.find(f"telegram:{BORIS}")
+        assert person is not None
+        given = app.ledger.people.consent(person.user_id)
+        assert given is not None
+        assert given[0] == NOTICE_VERSION
+        assert "/forget" in (await town.ask(BORIS, "/privacy"))["text"]
+        await town.ask(BORIS, KNOWN)
+        town.server.say(BORIS, "/mydata")
+        await town.server.until(lambda: town.server.documents)
+        ((chat, packed),) = town.server.documents
+        assert chat == BORIS
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            assert KNOWN in archive.read("postfinder.md").decode()
+        not_allowed = await town.ask(BORIS, f"/forget https://t.me/{sample.USERNAME}/1")
+        assert not_allowed["text"] == say("not_allowed", "ru")
+        asked = await town.ask(BORIS, "/forget")
+        town.server.press(BORIS, asked["message_id"], say("forget_yes", "ru"))
+        await town.server.until(lambda: "Квитанция" in town.server.from_bot(BORIS)[-1]["text"])
+        await town.quiet(journal)
+    assert app.ledger.people.find(f"telegram:{BORIS}") is None
 
 
 async def test_a_stop_leaves_unfinished_questions_for_the_next_start(town: Town) -> None:

@@ -13,7 +13,7 @@ from aiogram import Bot, Dispatcher, F, Router
 from aiogram.enums import ContentType
 from aiogram.filters import Command, CommandObject
 from aiogram.methods import AnswerCallbackQuery, EditMessageReplyMarkup
-from aiogram.types import CallbackQuery, Message, Update, User
+from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message, Update, User
 from aiogram.utils.formatting import Bold, Text
 
 from appliance.bot.courtesies import Courtesies
@@ -26,6 +26,7 @@ from appliance.bot.render import (
     rating_buttons,
     read_button,
 )
+from appliance.bot.rights import agree_row, rights_router
 from appliance.errors import PostFinderError, SlowDown, StoreError
 from appliance.journal import Outgoing
 from appliance.schema import Answer, Asker, Filters, Final, Language, Piece, PostKey, Question, Sentence, Vote
@@ -72,7 +73,7 @@ def create_dispatcher(verbs: Verbs, courtesies: Courtesies, dialogue_of: Dialogu
         dialogue_of=dialogue_of,
         albums=deque(maxlen=ALBUMS_KEPT),
     )
-    dispatcher.include_routers(private_router(), group_router(), button_router())
+    dispatcher.include_routers(rights_router(), private_router(), group_router(), button_router())
     return dispatcher
 
 
@@ -126,8 +127,19 @@ async def is_own_command(message: Message, bot: Bot) -> bool:
 
 
 async def start(message: Message, verbs: Verbs, courtesies: Courtesies) -> Calls:
-    """Register and explain in a few lines, with an example to press."""
+    """Register and explain in a few lines, with an example to press; ask for consent until it is given."""
     asker = await who_asks(message.from_user, verbs, message.chat.type)
+    is_asked = message.chat.type == "private" and asker.user_id is not None
+    if is_asked and asker.user_id is not None and not await verbs.privacy.has_agreed(asker.user_id):
+        consent = InlineKeyboardMarkup(inline_keyboard=[agree_row(asker.language)])
+        asking = messages_for(message, [Text(say("consent", asker.language))], markup=consent)
+    else:
+        asking = []
+    return [*await introduction(message, asker, verbs), *asking]
+
+
+async def introduction(message: Message, asker: Asker, verbs: Verbs) -> Calls:
+    """Explain in a few lines, with an example to press."""
     try:
         statuses = [status for status in await verbs.channels(asker) if status.posts]
         if not statuses:

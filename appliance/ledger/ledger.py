@@ -15,8 +15,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from appliance.ledger import figures, protection
+from appliance.ledger.access import Access
 from appliance.ledger.database import Database, rewrite
 from appliance.ledger.hot_posts import HotPosts
+from appliance.ledger.people import People
 from appliance.ledger.posts import PostChanges, Sorted, has_key, newest, pages, sort_posts, store
 from appliance.ledger.rows import POST_COLUMNS, QUESTION_COLUMNS, post_of, question_of, question_values, storable
 from appliance.ledger.sealing import open_post, open_question, open_row, seal_row
@@ -50,6 +52,10 @@ class Ledger:
         The DuckDB file.
     notes : tuple of str
         What opening had to repair, for the operator; empty after an orderly stop.
+    people : People
+        Consent, archives, erasure, opting out, retention.
+    access : Access
+        Roles, API keys, the audit log.
     """
 
     def __init__(self, database: Database, vault: Vault | None = None) -> None:
@@ -57,6 +63,8 @@ class Ledger:
         self.notes = database.notes
         self._database = database
         self._vault = vault
+        self.people = People(database, vault)
+        self.access = Access(database)
         self._read = database.read
         self._write = database.write
         self._hot = HotPosts(HOT_CHARS)
@@ -343,6 +351,24 @@ class Ledger:
 
         return self._write(remove, after=forget)
 
+    def forget_channel(self, channel_id: int) -> int:
+        """Delete a channel with its posts and the rights to it.
+
+        Parameters
+        ----------
+        channel_id : int
+
+        Returns
+        -------
+        int
+            Rows deleted.
+        """
+        keys = [(channel_id, message_id) for message_id in self.post_ids(channel_id)]
+        gone = self.people.erase_channel(channel_id)
+        self._hot.remove(keys)
+        self._forget_channels()
+        return gone
+
     # People
 
     def save_user(
@@ -409,7 +435,7 @@ class Ledger:
     def _next_user_id(self, connection: sa.Connection) -> int:
         """Take the next number; not one that an erased person, or one newer than a restored backup, had."""
         while True:
-            user_id = cast("int", connection.execute(sa.select(user_id_seq.next_value())).scalar_one())
+            user_id = int(connection.execute(sa.select(user_id_seq.next_value())).scalar_one())
             if self._vault is None or not self._vault.knows(person(user_id)):
                 return user_id
 

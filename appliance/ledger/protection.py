@@ -133,7 +133,7 @@ def erase_people(connection: sa.Connection, user_ids: list[int]) -> dict[str, in
     asked = sa.select(question.c.question_id).where(question.c.user_id.in_(user_ids))
     others = connection.execute(sa.delete(feedback).where(feedback.c.question_id.in_(asked))).rowcount
     counts = {
-        table.name: connection.execute(sa.delete(table).where(table.c.user_id.in_(user_ids))).rowcount
+        str(table.name): connection.execute(sa.delete(table).where(table.c.user_id.in_(user_ids))).rowcount
         for table in tables
     }
     counts["feedback"] += others

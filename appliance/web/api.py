@@ -7,6 +7,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.staticfiles import StaticFiles
 
 from appliance import __version__, sample, texts
+from appliance.access import Access
 from appliance.answer import question_text
 from appliance.config import Config
 from appliance.errors import PostFinderError
@@ -39,6 +41,7 @@ from appliance.schema import (
     SearchResult,
 )
 from appliance.verbs import Verbs
+from appliance.web.admin import administering
 from appliance.web.guard import guard, where
 from appliance.web.problems import add_problems, described_error, language_of_request, problem
 from appliance.web.stream import SILENCE, ListenerGone, Mark, arrivals, event, pumped, unless_gone
@@ -115,22 +118,27 @@ def create_api(verbs: Verbs, *, config: Config, metrics: Callable[[], bytes], ad
     api.include_router(reading(verbs, admin_token))
     api.include_router(health(verbs, metrics))
     api.include_router(operating(verbs, admin_token))
+    api.include_router(administering(verbs, partial(only_operator, admin_token=admin_token)))
     api.mount("/assets", StaticFiles(directory=PAGE))
     return api
 
 
-def is_operator(request: Request, admin_token: str) -> bool:
-    """Tell whether the request carries the operator's token, compared in constant time.
+def is_operator(request: Request, admin_token: str, access: Access | None = None, scope: str = "") -> bool:
+    """Tell whether the request carries the operator's token, compared in constant time, or a key good for `scope`.
 
     Raises
     ------
     HTTPException
         401 for a wrong token: it is never taken for none.
+    NotAllowed, SlowDown
+        A key that is not for this, or used too often.
     """
     given = request.headers.get("authorization")
     if given is None:
         return False
     scheme, _, token = given.partition(" ")
+    if access is not None and scope and scheme.lower() == "bearer" and access.key(token.strip(), scope) is not None:
+        return False
     if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), admin_token.encode()):
         raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
     return True
@@ -148,11 +156,13 @@ def only_operator(request: Request, admin_token: str) -> None:
         raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
 
 
-def who(request: Request, admin_token: str, language: Language | None = None) -> tuple[Asker, Door]:
+def who(
+    request: Request, admin_token: str, language: Language | None = None, *, access: Access, scope: str
+) -> tuple[Asker, Door]:
     """Return who asks and through which door; note the language for errors to come."""
     request.state.language = language
     spoken = language_of_request(request)
-    if is_operator(request, admin_token):
+    if is_operator(request, admin_token, access, scope):
         return Asker(language=spoken, sees_everything=True), "cli"
     at_the_page = request.headers.get("x-postfinder-door") == "web"  # the page says so; it counts for figures alone
     return Asker(language=spoken), "web" if at_the_page else "api"
@@ -177,7 +187,7 @@ def asking(verbs: Verbs, config: Config, admin_token: str) -> APIRouter:
 
         With ``Accept: text/event-stream`` the answer comes as events: ``links``, ``piece`` …, ``final``, or ``error``.
         """
-        asker, door = who(request, admin_token, body.language)
+        asker, door = who(request, admin_token, body.language, access=verbs.access, scope="ask")
         question = Question(body.question, asker, filters_of(body), door, body.dialogue_id)
         queue = await stack.enter_async_context(pumped(verbs.ask(question)))
         first = await unless_gone(request, queue.get())  # what is wrong with a question is said before the stream
@@ -195,7 +205,7 @@ def asking(verbs: Verbs, config: Config, admin_token: str) -> APIRouter:
     @router.post("/search", response_model=SearchResult)
     async def search(request: Request, body: SearchBody) -> Response:
         """Find posts, best first."""
-        asker, door = who(request, admin_token, body.language)
+        asker, door = who(request, admin_token, body.language, access=verbs.access, scope="search")
         query = question_text(Question(body.query, asker, door=door), config.max_question_chars)
         found = verbs.search(query, asker=asker, filters=filters_of(body), limit=body.limit)
         return json_of(shown_result(await unless_gone(request, found)))
@@ -207,7 +217,7 @@ def asking(verbs: Verbs, config: Config, admin_token: str) -> APIRouter:
         answer_id: Annotated[str, InPath(pattern=r"^[A-Za-z0-9_-]{1,64}$")],
     ) -> Response:
         """Say whether an answer was good."""
-        asker, _ = who(request, admin_token, body.language)
+        asker, _ = who(request, admin_token, body.language, access=verbs.access, scope="rate")
         if not await verbs.rate(answer_id, asker=asker, vote=body.vote, reason=body.reason.strip()):
             return problem(404, "no_answer", asker.language)
         return json_of({"stored": True})
@@ -264,20 +274,20 @@ def reading(verbs: Verbs, admin_token: str) -> APIRouter:
     @router.get("/channels", response_model=list[ChannelStatus])
     async def channels(request: Request) -> Response:
         """List the channels that may be searched, with their counts."""
-        asker, _ = who(request, admin_token)
+        asker, _ = who(request, admin_token, access=verbs.access, scope="read")
         return json_of(await verbs.channels(asker))
 
     @router.get("/examples", response_model=list[str])
     async def examples(request: Request) -> Response:
         """Suggest questions; empty where none are known to have an answer."""
-        asker, _ = who(request, admin_token)
+        asker, _ = who(request, admin_token, access=verbs.access, scope="read")
         names = {status.channel.username for status in await verbs.channels(asker)}
         return json_of(sample.questions() if sample.USERNAME in names else [])
 
     @router.get("/posts/{channel_id}/{message_id}", response_model=PostView)
     async def post(request: Request, channel_id: Id, message_id: Id) -> Response:
         """Show one post, with its link in Telegram."""
-        asker, _ = who(request, admin_token)
+        asker, _ = who(request, admin_token, access=verbs.access, scope="read")
         found = await verbs.post((channel_id, message_id), asker)
         if found is None:
             return problem(404, "no_post", asker.language)

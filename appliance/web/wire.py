@@ -98,6 +98,63 @@ class ImportBody(BaseModel):
     dry_run: Annotated[bool, Field(strict=True, description="Read and count; store nothing.")] = False
 
 
+class WhoBody(BaseModel):
+    """Whom or what an act concerns."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    who: Annotated[Name, Field(description="@username, user id or telegram:123; a channel; user123 for an author.")]
+
+
+class RoleBody(BaseModel):
+    """A role for a person."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    who: Name
+    role: Name
+
+
+class MembershipBody(BaseModel):
+    """A person's right to read a closed channel."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    who: Name
+    channel_id: Annotated[int, Field(ge=1, le=2**52, strict=True)]
+    may_read: Annotated[bool, Field(strict=True)] = True
+
+
+class LinkBody(BaseModel):
+    """The link of a post."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    link: Name
+
+
+class SyncBody(BaseModel):
+    """A newer, complete export on the appliance's own disk."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: Annotated[Name, Field(max_length=4096)]
+    username: Name | None = None
+    dry_run: Annotated[bool, Field(strict=True)] = True
+    all_of_them: Annotated[bool, Field(strict=True)] = False
+
+
+class KeyBody(BaseModel):
+    """A key of the API to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    scopes: Annotated[list[Name], Field(min_length=1, max_length=10)]
+    days: Annotated[int, Field(ge=1, le=3650, strict=True)] = 90
+    per_minute: Annotated[int, Field(ge=1, le=100_000, strict=True)] = 60
+
+
 class Problem(BaseModel):
     """An error, in the asker's language (RFC 9457, ``application/problem+json``)."""
 

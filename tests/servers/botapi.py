@@ -76,6 +76,7 @@ class BotApi:
         self.migrated: dict[int, int] = {}
         self.faults: list[Fault] = []
         self.calls: list[tuple[float, str, Any, int]] = []  # (monotonic time, method, chat id, HTTP status)
+        self.documents: list[tuple[int, bytes]] = []  # (chat id, content)
         self.drafts: list[JsonObject] = []
         self.actions: list[tuple[int, str]] = []
         self.callback_answers: dict[str, JsonObject] = {}
@@ -101,6 +102,7 @@ class BotApi:
             "deleteWebhook": self._delete_webhook,
             "getWebhookInfo": self._get_webhook_info,
             "sendMessage": self._send_message,
+            "sendDocument": self._send_document,
             "sendMessageDraft": self._send_draft,
             "editMessageText": self._edit_message,
             "editMessageReplyMarkup": self._edit_message,
@@ -399,6 +401,15 @@ class BotApi:
             message["link_preview_options"] = params["link_preview_options"]
         return self._seen(message)
 
+    async def _send_document(self, params: JsonObject) -> Any:
+        """Take a file, as a message of its caption."""
+        content = params.get("document")
+        if not isinstance(content, bytes):
+            raise BadCallError("Bad Request: there is no document in the request")
+        sent = await self._send_message({**params, "text": params.get("caption") or "…", "entities": []})
+        self.documents.append((int(params["chat_id"]), content))
+        return sent
+
     async def _send_draft(self, params: JsonObject) -> Any:
         chat = self._writable(params["chat_id"])
         if chat["type"] != "private":
@@ -584,4 +595,7 @@ async def _parameters(request: web.Request) -> JsonObject:
         return {**given, **body}
     for name, value in (await request.post()).items():
         given[name] = value.file.read() if isinstance(value, web.FileField) else value
+    for name, value in list(given.items()):
+        if isinstance(value, str) and value.startswith("attach://"):
+            given[name] = given.pop(value.removeprefix("attach://"), value)
     return given

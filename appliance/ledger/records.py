@@ -1,0 +1,73 @@
+"""Records of processing, made from the schema: what is kept of people, why, how long (GDPR art. 30, 152-FZ art. 22)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from appliance.ledger.sealing import SEALED
+from appliance.ledger.tables import metadata
+
+# table: (purpose, whose data, how long)
+PURPOSES: dict[str, tuple[str, str, str]] = {
+    "user": ("to answer a person, with their rights", "members", "until erased, or unseen for keep_quiet_people_days"),
+    "consent": ("to prove consent", "members", "with the person"),
+    "membership": ("to answer from closed channels to their members alone", "members", "with the person"),
+    "subscription_type": ("the plans on offer", "nobody", "until changed"),
+    "user_subscription": ("to keep what a person bought", "members", "with the person"),
+    "channel": ("to name and open or close a channel", "the community", "until the channel is forgotten"),
+    "post": ("to be searched and quoted with a link", "authors of posts", "until deleted, or the author opts out"),
+    "unindexed": ("to index what a stop left over", "nobody", "moments"),
+    "question": ("to answer, to carry a dialogue on, to measure quality", "members", "keep_questions_days"),
+    "feedback": ("to learn which answers were good", "members", "with the question"),
+    "setting": ("the appliance's own settings", "nobody", "until changed"),
+    "event": ("to account for administrative acts", "administrators", "keep_events_days"),
+    "api_key": ("to let programs ask", "their owners", "until expired and removed"),
+    "opt_out": ("not to keep an author's posts again", "authors, by a keyed hash", "for ever"),
+    "receipt": ("to prove an erasure", "nobody: counts alone", "for ever"),
+}
+PERSONAL = {  # beyond what is sealed
+    "user": {"user_id", "telegram_id", "language", "role", "registered_at", "seen_at"},
+    "consent": {"user_id"},
+    "membership": {"user_id"},
+    "user_subscription": {"user_id"},
+    "question": {"user_id"},
+    "feedback": {"user_id"},
+    "event": {"actor_id"},
+    "api_key": {"name"},
+}
+
+
+def as_markdown(now: datetime) -> str:
+    """Return the records of processing.
+
+    Parameters
+    ----------
+    now : datetime
+        Printed as the day they were made.
+
+    Returns
+    -------
+    str
+        Markdown, a table of the schema's tables.
+    """
+    lines = [
+        "# Records of processing",
+        "",
+        f"Made from the ledger's schema on {now:%Y-%m-%d} by `postfinder records`.",
+        "",
+        "| data | purpose | whose | kept | personal fields | sealed fields |",
+        "|---|---|---|---|---|---|",
+    ]
+    for table in metadata.sorted_tables:
+        purpose, whose, kept = PURPOSES[table.name]
+        sealed = SEALED.get(table.name, ())
+        personal = [column.name for column in table.c if column.name in {*PERSONAL.get(table.name, ()), *sealed}]
+        cells = (table.name, purpose, whose, kept, ", ".join(personal) or "—", ", ".join(sealed) or "—")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "Updates and messages under way (`journal.sqlite`) are sealed whole and kept 7 days, chat ids 30 days. Vectors "
+        "of posts (`index`) are not sealed: see the threat model. Nothing leaves the host but Telegram's own traffic "
+        "and what the operator configured.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,146 @@
+"""The operator's routes over people, posts, roles and keys: its commands come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi import Path as InPath
+from starlette.requests import Request
+from starlette.responses import Response
+
+from appliance.verbs import Verbs
+from appliance.web.wire import (
+    KeyBody,
+    LinkBody,
+    MembershipBody,
+    Problem,
+    RoleBody,
+    SyncBody,
+    WhoBody,
+    encode,
+)
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Problem, "description": "What is wrong with the request and its cure."}
+}
+
+
+def json_of(value: Any) -> Response:
+    """Return a record as a JSON response."""
+    return Response(encode(value), media_type="application/json")
+
+
+def administering(verbs: Verbs, only_operator: Callable[[Request], None]) -> APIRouter:
+    """Build the operator's routes.
+
+    Parameters
+    ----------
+    verbs : Verbs
+    only_operator : callable
+        Refuses a request without the operator's token.
+
+    Returns
+    -------
+    APIRouter
+    """
+    router = APIRouter(prefix="/admin", responses=PROBLEMS)
+
+    @router.post("/people/archive", responses={200: {"content": {"application/zip": {}}}})
+    async def archive(request: Request, body: WhoBody) -> Response:
+        """Give everything about a person as a ZIP."""
+        only_operator(request)
+        packed = await verbs.privacy.archive(body.who)
+        await verbs.privacy.act("person.export", None, "")
+        return Response(packed, media_type="application/zip")
+
+    @router.post("/people/erase")
+    async def erase(request: Request, body: WhoBody) -> Response:
+        """Erase a person everywhere; returns the receipt."""
+        only_operator(request)
+        receipt = await verbs.privacy.erase(body.who)
+        await verbs.privacy.act("person.erase", None, "", {"receipt": receipt.receipt_id})
+        return json_of(receipt)
+
+    @router.post("/people/role")
+    async def role(request: Request, body: RoleBody) -> Response:
+        """Give a person a role."""
+        only_operator(request)
+        await verbs.access.set_role(body.who, body.role)
+        return json_of({"stored": True})
+
+    @router.post("/people/membership")
+    async def membership(request: Request, body: MembershipBody) -> Response:
+        """Let a person read a closed channel, or no longer."""
+        only_operator(request)
+        await verbs.access.grant(body.who, body.channel_id, may_read=body.may_read)
+        return json_of({"stored": True})
+
+    @router.post("/posts/forget")
+    async def forget(request: Request, body: LinkBody) -> Response:
+        """Remove a post for good."""
+        only_operator(request)
+        return json_of(await verbs.privacy.forget_link(body.link, is_operator=True))
+
+    @router.post("/channels/forget")
+    async def forget_channel(request: Request, body: WhoBody) -> Response:
+        """Erase a channel with its key."""
+        only_operator(request)
+        receipt = await verbs.privacy.forget_channel(body.who)
+        await verbs.privacy.act("channel.forget", None, "", {"receipt": receipt.receipt_id})
+        return json_of(receipt)
+
+    @router.post("/authors/opt-out")
+    async def opt_out(request: Request, body: WhoBody) -> Response:
+        """Keep no more posts of an author."""
+        only_operator(request)
+        receipt = await verbs.privacy.opt_out(body.who)
+        await verbs.privacy.act("author.opt-out", None, "", {"receipt": receipt.receipt_id})
+        return json_of(receipt)
+
+    @router.post("/sync")
+    async def sync(request: Request, body: SyncBody) -> Response:
+        """Remove the posts that a newer, complete export no longer holds."""
+        only_operator(request)
+        reports = await verbs.privacy.sync(
+            Path(body.path), dry_run=body.dry_run, username=body.username, all_of_them=body.all_of_them
+        )
+        return json_of(reports)
+
+    @router.get("/keys")
+    async def keys(request: Request) -> Response:
+        """List the keys of the API."""
+        only_operator(request)
+        return json_of(verbs.access.keys())
+
+    @router.post("/keys")
+    async def make_key(request: Request, body: KeyBody) -> Response:
+        """Make a key of the API; it is shown once."""
+        only_operator(request)
+        made, key = await verbs.access.make_key(
+            body.name, scopes=tuple(body.scopes), days=body.days, per_minute=body.per_minute
+        )
+        return json_of({"key": key, "record": made})
+
+    @router.post("/keys/{key_id}/revoke")
+    async def revoke_key(request: Request, key_id: Annotated[str, InPath(pattern=r"^[0-9a-f]{12}$")]) -> Response:
+        """Make a key good for nothing."""
+        only_operator(request)
+        await verbs.access.revoke_key(key_id)
+        return json_of({"revoked": True})
+
+    @router.post("/master-key/rotate")
+    async def rotate(request: Request) -> Response:
+        """Make a new master key and wrap every data key with it."""
+        only_operator(request)
+        return json_of({"wrapped": await verbs.privacy.rotate()})
+
+    @router.get("/audit")
+    async def audit(request: Request, limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> Response:
+        """List the newest administrative acts."""
+        only_operator(request)
+        return json_of(await verbs.access.acts(limit))
+
+    return router
