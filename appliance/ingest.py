@@ -31,7 +31,8 @@ from models.ports import Embedder, Vectors
 POSTS_A_BATCH = 512  # compared with the ledger, embedded and stored together: many small commits bloat the index
 POSTS_FIRST = 64  # of the first batch of an import, so that the embedder starts at once
 TEXTS_A_STEP = 64  # embedded between two looks at whether to stop
-# Coming back to Python from a kernel, the embedder waits its turn: with Python's 5 ms, a busy neighbour cost it a third.
+# Python lets a thread keep its turn for 5 ms; paid at each return from a kernel, that cost the embedder a third of its
+# speed beside a busy neighbour.
 PYTHON_TURN_S = 0.0005
 BROKEN_KEPT = 1000  # reported one by one; further ones are counted
 PROGRESS_EVERY_S = 1.0
