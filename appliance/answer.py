@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from time import perf_counter
 
 from appliance.config import Config
-from appliance.dialogue import standalone
 from appliance.errors import BadInput
 from appliance.grounded import Written, write
 from appliance.index import Index
 from appliance.ledger import Ledger
 from appliance.quoting import quote, shorten
+from appliance.rewriting import rewritten
 from appliance.schema import (
     Answer,
     Citation,
@@ -139,9 +139,10 @@ async def ask(
     dialogue_id = question.dialogue_id or uuid.uuid4().hex
     turns = await asyncio.to_thread(ledger.turns, dialogue_id, TURNS) if question.dialogue_id else []
     turns = [turn for turn in turns if turn.user_id == question.asker.user_id]
-    query = standalone(text, [turn.query for turn in turns])
+    query = await rewritten(text, [turn.query for turn in turns], generator=generator)
+    rewritten_at = perf_counter()
     result = await search(query, asker=question.asker, filters=question.filters)
-    times_ms = dict(result.times_ms)
+    times_ms = {"rewrite": (rewritten_at - started) * 1000, **result.times_ms}
     times_ms["links"] = (perf_counter() - started) * 1000
 
     language = language_of(text)

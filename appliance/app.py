@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
 import uvicorn
 
-from appliance import answer, feedback, ingest, members
+from appliance import answer, feedback, ingest, members, reindex
 from appliance.access import Access
 from appliance.config import SERVING_FILE, Config
 from appliance.errors import PostFinderError, StartupError
@@ -26,8 +26,18 @@ from appliance.ledger import Ledger
 from appliance.links import post_link
 from appliance.metrics import Metrics
 from appliance.privacy import Privacy
-from appliance.schema import Asker, Channel, ChannelStatus, Filters, Post, PostKey
+from appliance.schema import (
+    Asker,
+    Channel,
+    ChannelStatus,
+    Filters,
+    ImportProgress,
+    Post,
+    PostKey,
+    SearchResult,
+)
 from appliance.search import search
+from appliance.shelf import Pair, Shelf, Writer, folder_of, read_choice
 from appliance.vault import Vault
 from appliance.verbs import Verbs
 from appliance.web.api import create_api
@@ -46,7 +56,8 @@ class App:
 
     config: Config
     verbs: Verbs
-    index: Index
+    index: Index  # in service at the start
+    shelf: Shelf
     ledger: Ledger
     journal: Journal
     metrics: Callable[[], bytes]
@@ -73,9 +84,9 @@ async def open_app(config: Config) -> AsyncIterator[App]:
     """
     make_data_dir(config.data_dir)
     async with AsyncExitStack() as stack:
-        loading = asyncio.create_task(
-            asyncio.to_thread(load_embedder, config.embedder, weights_dir=config.weights_dir, threads=config.threads)
-        )
+        choice = read_choice(config.data_dir, config.embedder)
+        load = partial(load_embedder, weights_dir=config.weights_dir, threads=config.threads)
+        loading = asyncio.create_task(asyncio.to_thread(load, choice.card))
         stack.push_async_callback(_settle, loading)
         vault = await asyncio.to_thread(Vault.open, config.master_key(), config.data_dir)
         stack.callback(vault.close)
@@ -87,16 +98,50 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             embedder = await loading
         except ModelError as error:
             raise StartupError(str(error)) from error
-        index = await asyncio.to_thread(Index.open, config.data_dir / "index", embedder=embedder.info, vault=vault)
-        stack.callback(index.close)
+        folder = folder_of(config.data_dir, choice.card)
+        index = await asyncio.to_thread(Index.open, folder, embedder=embedder.info, vault=vault)
+        shelf = Shelf(Pair(embedder, index), config.data_dir, choice, vault)
+        stack.callback(shelf.close)
+        stack.push_async_callback(reindex.stop, shelf)
+        await asyncio.to_thread(shelf.open_beside)
+
+        def writer() -> Index:
+            return cast(Index, Writer(shelf, shelf.now))  # as much of an index as the flows that write need
+
         generator = None
         if config.generator_url:
             generator = load_generator(config.generator_url, config.generator_model)
             stack.push_async_callback(generator.aclose)
-        for note in (*ledger.notes, *await ingest.reconcile(index=index, ledger=ledger, embedder=embedder)):
+        for note in (*ledger.notes, *await ingest.reconcile(index=writer(), ledger=ledger, embedder=embedder)):
             log.warning("healed", what=note)
         metrics = Metrics(ledger, journal)
-        find = partial(search, index=index, ledger=ledger, embedder=embedder)
+
+        async def find(text: str, *, asker: Asker, filters: Filters, limit: int = 10) -> SearchResult:
+            now = shelf.now
+            return await search(
+                text,
+                asker=asker,
+                filters=filters,
+                limit=limit,
+                index=now.index,
+                ledger=ledger,
+                embedder=now.embedder,
+            )
+
+        async def take(posts: list[Post]) -> int:
+            return await ingest.ingest(posts, index=writer(), ledger=ledger, embedder=shelf.now.embedder)
+
+        def import_export(
+            path: Path, *, username: str | None = None, dry_run: bool = False
+        ) -> AsyncIterator[ImportProgress]:
+            return ingest.import_export(
+                path,
+                username=username,
+                dry_run=dry_run,
+                index=writer(),
+                ledger=ledger,
+                embedder=shelf.now.embedder,
+            )
 
         # What the first question would wait for (morphology, the words' index) is loaded now.
         await find("разогрев", asker=Asker(sees_everything=True), filters=Filters())
@@ -120,24 +165,25 @@ async def open_app(config: Config) -> AsyncIterator[App]:
                 answer.ask,
                 config=config,
                 search=find,
-                index=index,
+                index=cast(Index, shelf),
                 ledger=ledger,
                 generator=generator,
                 saved=metrics.saved,
             ),
             search=find,
-            import_export=partial(ingest.import_export, index=index, ledger=ledger, embedder=embedder),
-            ingest=partial(ingest.ingest, index=index, ledger=ledger, embedder=embedder),
+            import_export=import_export,
+            ingest=take,
             register=partial(members.register, ledger=ledger),
             rate=partial(feedback.rate, ledger=ledger),
             channels=channels,
             post=post,
             stats=stats,
             ready=ready,
-            privacy=Privacy(config, ledger, index, journal, vault),
+            privacy=Privacy(config, ledger, cast(Index, shelf), journal, vault),
             access=Access(ledger),
+            reindex=partial(reindex.reindex, shelf=shelf, ledger=ledger, load=load),
         )
-        yield App(config, verbs, index, ledger, journal, metrics.render, troubles)
+        yield App(config, verbs, index, shelf, ledger, journal, metrics.render, troubles)
 
 
 async def _settle(task: asyncio.Task[Any]) -> None:

@@ -228,6 +228,48 @@ async def _print_answer(client: httpx.AsyncClient, body: dict[str, Any], json: b
 
 
 @app.command()
+def reindex(
+    model: Annotated[str, typer.Option("--model", help="Card of the embedder: `postfinder models list`.")] = "",
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the embedder before.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Switch even if the new index finds less.")] = False,
+    json: Json = False,
+) -> None:
+    """Embed all posts with another model and switch to it, without downtime; again goes on where it stopped."""
+    if bool(model) == rollback:
+        raise PostFinderError("Say where to.", cure="Either --model CARD or --rollback.")
+    body = {"card": model, "rollback": rollback, "force": force}
+    reach(lambda client: _reindex(client, body, json))
+
+
+async def _reindex(client: httpx.AsyncClient, body: dict[str, Any], json: bool) -> None:
+    last: dict[str, Any] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(*columns, TimeRemainingColumn(), console=err, disable=json) as bar:
+        task = bar.add_task("opening", total=None)
+        headers = {"Accept": "text/event-stream"}
+        async with client.stream("POST", "/admin/reindex", json=body, headers=headers) as reply:
+            async for name, data in events(reply):
+                if name in {"progress", "done"}:
+                    last = data
+                    bar.update(task, description=data["stage"], completed=data["posts"], total=data["of"] or None)
+    if json:
+        print_json(last)
+        return
+    if not last.get("done"):
+        raise PostFinderError("The work ended without a word.", cure="Look at the appliance's log.")
+    out.print(
+        f"{escape(last['card'])} serves {last['posts']} posts after {last['elapsed_s']:.0f} s. "
+        f"Posts that find themselves: {last['self_retrieval']:.0%} (before {last['self_retrieval_before']:.0%}); "
+        f"{last['overlap']:.0%} of the first ten are the same. `postfinder reindex --rollback` goes back."
+    )
+    if not last["calibrated"]:
+        out.print(
+            "This embedder was never calibrated: refusals use the default embedder's figures. "
+            "`python -m benchmarks.calibrate` fits them."
+        )
+
+
+@app.command()
 def channels(json: Json = False) -> None:
     """List the channels with their posts."""
     reach(lambda client: _channels(client, json))

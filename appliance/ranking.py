@@ -126,6 +126,8 @@ class Calibration:
         Weight of a standard deviation of the words' scores, of a query that is no question.
     each, anything : tuple of float
         Logistic regressions over `evidence` and `query_evidence`: the intercept, then a coefficient for each feature.
+    is_own : bool
+        False when the embedder was never calibrated and these are the default embedder's.
     """
 
     card: str
@@ -134,6 +136,7 @@ class Calibration:
     words_weight: float
     each: tuple[float, ...]
     anything: tuple[float, ...]
+    is_own: bool = True
 
 
 @lru_cache(maxsize=8)
@@ -158,6 +161,7 @@ def calibration_of(card: str) -> Calibration:
         words_weight=row["words_weight"],
         each=tuple(row["each"]),
         anything=tuple(row["anything"]),
+        is_own=card in stored["cards"],
     )
 
 

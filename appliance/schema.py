@@ -290,6 +290,38 @@ class ImportProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ReindexProgress:
+    """State of the building of another embedder's index.
+
+    Attributes
+    ----------
+    card, before : str
+        Embedder being moved to, and the one in service at the start.
+    stage : {'opening', 'building', 'checking', 'done'}
+    posts, of : int
+        Posts held by the new index, and posts there are.
+    self_retrieval, self_retrieval_before : float
+        Share of sampled posts that are among the first ten found with one of their sentences, by vectors alone.
+    overlap : float
+        Mean share of the first ten that both indexes find.
+    calibrated : bool
+        Whether refusals were calibrated for this embedder; else the default embedder's coefficients serve.
+    """
+
+    card: str
+    before: str
+    stage: Literal["opening", "building", "checking", "done"] = "opening"
+    posts: int = 0
+    of: int = 0
+    elapsed_s: float = 0.0
+    self_retrieval: float = 0.0
+    self_retrieval_before: float = 0.0
+    overlap: float = 0.0
+    calibrated: bool = True
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelStatus:
     """A channel with its counts."""
 

@@ -19,6 +19,7 @@ from appliance.schema import (
     Post,
     PostKey,
     Question,
+    ReindexProgress,
     SearchResult,
     Vote,
 )
@@ -31,6 +32,13 @@ class ImportExport(Protocol):
         self, path: Path, *, username: str | None = None, dry_run: bool = False
     ) -> AsyncIterator[ImportProgress]:
         """See `appliance.ingest.import_export`."""
+
+
+class Reindex(Protocol):
+    """Move to another embedder, or back, without downtime; reports progress twice a second."""
+
+    def __call__(self, card: str, *, rollback: bool = False, force: bool = False) -> AsyncIterator[ReindexProgress]:
+        """See `appliance.reindex.reindex`."""
 
 
 class Search(Protocol):
@@ -84,6 +92,8 @@ class Verbs:
         Consent, archives, erasure, deleted posts.
     access
         Roles, API keys, the audit log.
+    reindex
+        Embed all posts with another model and switch to it, reporting progress.
     """
 
     ask: Callable[[Question], AsyncIterator[Part]]
@@ -98,3 +108,4 @@ class Verbs:
     ready: Callable[[], Awaitable[list[str]]]
     privacy: Privacy
     access: Access
+    reindex: Reindex

@@ -38,6 +38,7 @@ from appliance.schema import (
     Part,
     Piece,
     Question,
+    ReindexProgress,
     SearchResult,
 )
 from appliance.verbs import Verbs
@@ -51,6 +52,7 @@ from appliance.web.wire import (
     PostView,
     Problem,
     RatingBody,
+    ReindexBody,
     SearchBody,
     encode,
     filters_of,
@@ -342,18 +344,36 @@ def operating(verbs: Verbs, admin_token: str) -> APIRouter:
         first = await unless_gone(request, queue.get())
         if isinstance(first, Exception):
             raise first
-        events = import_events(arrivals(first, queue), language)
+        parts = arrivals(first, queue)
+        events = progress_events(parts, language)
+        return StreamingResponse(events, headers=STREAM_HEADERS, media_type="text/event-stream")
+
+    @router.post("/admin/reindex", responses={200: {"content": {"text/event-stream": {}}, "model": ReindexProgress}})
+    async def reindex(request: Request, body: ReindexBody, stack: Stack) -> Response:
+        """Embed all posts with another model and switch to it; events ``progress`` …, ``done``, or ``error``.
+
+        Leaving stops nothing: asked again, it shows what runs.
+        """
+        only_operator(request, admin_token)
+        language = language_of_request(request)
+        work = verbs.reindex(body.card, rollback=body.rollback, force=body.force)
+        queue = await stack.enter_async_context(pumped(work))
+        first = await unless_gone(request, queue.get())
+        if isinstance(first, Exception):
+            raise first
+        parts = arrivals(first, queue)
+        events = progress_events(parts, language)
         return StreamingResponse(events, headers=STREAM_HEADERS, media_type="text/event-stream")
 
     return router
 
 
-async def import_events(
-    parts: AsyncIterator[ImportProgress | Exception | Mark], language: Language
+async def progress_events(
+    parts: AsyncIterator[ImportProgress | ReindexProgress | Exception | Mark], language: Language
 ) -> AsyncIterator[bytes]:
-    """Yield an import's progress as server-sent events."""
+    """Yield the progress of long work as server-sent events."""
     async for part in parts:
-        if isinstance(part, ImportProgress):
+        if isinstance(part, ImportProgress | ReindexProgress):
             yield event("done" if part.done else "progress", encode(part))
         elif isinstance(part, Exception):
             yield event("error", encode(told(part, language)))

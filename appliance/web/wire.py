@@ -98,6 +98,16 @@ class ImportBody(BaseModel):
     dry_run: Annotated[bool, Field(strict=True, description="Read and count; store nothing.")] = False
 
 
+class ReindexBody(BaseModel):
+    """The embedder to move to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    card: Annotated[str, Field(pattern=r"^[a-z0-9.-]{0,64}$", description="Its model card; not used by a rollback.")]
+    rollback: Annotated[bool, Field(strict=True, description="Go back to the embedder before.")] = False
+    force: Annotated[bool, Field(strict=True, description="Switch even if it finds less.")] = False
+
+
 class WhoBody(BaseModel):
     """Whom or what an act concerns."""
 
