@@ -19,6 +19,8 @@ SUITES = {
     "answers": "benchmarks.answers",
     "ask": "benchmarks.ask",
     "import": "benchmarks.import_rate",
+    "sealing": "benchmarks.sealing",
+    "hostile": "benchmarks.hostile",
 }
 
 
