@@ -74,6 +74,11 @@ async def answer_of(app: App, text: str, asker: Asker | None = None):
     raise AssertionError("no answer")
 
 
+def town_name(app: App, user_id: int | None) -> str:
+    """The sealed first name, as it stands in the ledger."""
+    return str(app.ledger._read(sa.select(user.c.first_name).where(user.c.user_id == user_id))[0][0])
+
+
 def held(folder: Path, *words: str) -> set[str]:
     found = set()
     for file in folder.rglob("*"):
@@ -142,6 +147,21 @@ async def test_a_restored_backup_brings_nobody_back(filled: Path, tmp_path: Path
         newcomer = await member(app, 99, "Новый")
         assert newcomer.user_id != asker.user_id
     assert held(folder / "data", CANARY) == set()
+
+
+async def test_after_the_next_start_the_ledger_is_written_anew(filled: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "town"
+    shutil.copytree(filled, folder)
+    async with open_app(config_for(folder / "data")) as app:
+        asker = await member(app)
+        sealed = town_name(app, asker.user_id)
+    ledger = folder / "data" / "ledger.duckdb"
+    assert sealed[-60:].encode() in ledger.read_bytes()
+    async with open_app(config_for(folder / "data")) as app:
+        await app.verbs.privacy.erase(str(asker.user_id))
+    async with open_app(config_for(folder / "data")) as app:
+        assert any("written anew" in note for note in app.ledger.notes)
+    assert sealed[-60:].encode() not in ledger.read_bytes()
 
 
 async def test_a_forgotten_post_leaves_search_and_the_answers_made_of_it(town: App) -> None:
