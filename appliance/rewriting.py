@@ -114,6 +114,6 @@ def _topics(text: str) -> set[str]:
 
 _POINTERS = frozenset(
     "это этот тот такой там туда тогда оно она они его как что где когда кто чем сколько какой почему зачем для про "
-    "при ещё еще так или под над стоить быть можно нужно the this that these those there then one ones and for what when "
-    "where who how why does did was are".split()
+    "при ещё еще так или под над стоить быть можно нужно the this that these those there then one ones and for what "
+    "when where who how why does did was are".split()
 )
