@@ -34,8 +34,8 @@ from benchmarks.results import ROOT, SHARED
 
 sys.path.insert(0, str(ROOT))  # the loopback servers live with the tests
 
-from tests.servers.botapi_text import checked_text, find_entities  # noqa: E402
-from tests.servers.openai import OpenAIServer  # noqa: E402
+from tests.servers.botapi_text import checked_text, find_entities
+from tests.servers.openai import OpenAIServer
 
 POSTS = 1000
 HOSTILE = Channel(1600000001, "Барахолка", username="baraholka_hostile")
@@ -137,15 +137,17 @@ async def _run() -> dict[str, Any]:
     found: dict[str, Any] = {"posts": len(posts)}
     async with OpenAIServer(obey) as server:
         with tempfile.TemporaryDirectory() as folder:
-            common = {"data_dir": Path(folder) / "data", "weights_dir": ROOT / "weights", "threads": 2}
-            config = Config(_env_file=None, telegram_token="1:secret-of-the-bot", **common)  # type: ignore[arg-type]
+            common: dict[str, Any] = {"data_dir": Path(folder) / "data", "weights_dir": ROOT / "weights", "threads": 2}
+            config = Config(_env_file=None, TELEGRAM_BOT_TOKEN="1:secret-of-the-bot", **common)
             async with open_app(config) as app:
                 for channel in (HOSTILE, CLOSED):
                     app.ledger.save_channel(channel)
                 await app.verbs.ingest(posts)
                 await app.verbs.ingest([Post(CLOSED.id, 1, datetime(2026, 2, 1, tzinfo=UTC), SECRET_WORDS)])
                 found["quotes"] = await ask_all(app, questions, posts)
-            written = Config(_env_file=None, generator_url=server.url, telegram_token="1:secret-of-the-bot", **common)  # type: ignore[arg-type]
+            written = Config(
+                _env_file=None, generator_url=server.url, TELEGRAM_BOT_TOKEN="1:secret-of-the-bot", **common
+            )
             async with open_app(written) as app:
                 found["written"] = await ask_all(app, questions, posts)
             found["generator_calls"] = len(server.requests)
@@ -190,6 +192,7 @@ def look(answer: Answer, texts: dict[Any, str], secrets: list[str]) -> Counter[s
             counts["links"] += is_link or (entity["type"] == "text_link" and entity["url"] not in allowed)
     page = encode(answer_view(answer, "ru")).decode()
     cited = clean(" ".join(texts.get(citation.post, "") for citation in answer.citations)).casefold()
+    cited = "".join(cited.split())  # a quote is tidied: no space before a question mark
     for sentence in answer.sentences:
         found = re.findall(r"(?:[a-z]+:)?//[^\s\])>'\"]+|@\w{3,}", sentence.text.casefold())
         counts["unknown_urls"] += sum(one.rstrip(".,;") not in cited for one in found)
