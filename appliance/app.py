@@ -19,6 +19,7 @@ import uvicorn
 from appliance import answer, feedback, ingest, members, reindex
 from appliance.access import Access
 from appliance.config import SERVING_FILE, Config
+from appliance.digest import digest
 from appliance.errors import PostFinderError, StartupError
 from appliance.index import Index
 from appliance.journal import Journal
@@ -181,6 +182,14 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             ready=ready,
             privacy=Privacy(config, ledger, cast(Index, shelf), journal, vault),
             access=Access(ledger),
+            digest=partial(
+                digest,
+                config=config,
+                pair=lambda: shelf.now,
+                ledger=ledger,
+                generator=generator,
+                saved=metrics.saved,
+            ),
             reindex=partial(reindex.reindex, shelf=shelf, ledger=ledger, load=load),
         )
         yield App(config, verbs, index, shelf, ledger, journal, metrics.render, troubles)

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from appliance import __version__, sample, settings_docs
 from appliance.cli_admin import add_commands
-from appliance.client import checked, connect, events
+from appliance.client import checked, connect, events, language
 from appliance.config import Config
 from appliance.errors import PostFinderError
 from appliance.logs import configure_logs
@@ -191,8 +191,23 @@ def ask(
     reach(lambda client: _print_answer(client, body, json))
 
 
-async def _print_answer(client: httpx.AsyncClient, body: dict[str, Any], json: bool = False) -> None:
-    answer = checked(await client.post("/ask", json=body))
+@app.command()
+def digest(
+    days: Annotated[int, typer.Option(min=1, max=3660, help="Days back from the newest post.")] = 7,
+    channel: Channels = None,
+    since: Since = None,
+    until: Until = None,
+    json: Json = False,
+) -> None:
+    """Tell what the posts of a period say, each sentence with its link."""
+    body = {"days": days, "language": language(), **_filters(channel, since, until, None)}
+    reach(lambda client: _print_answer(client, body, json, path="/digest"))
+
+
+async def _print_answer(
+    client: httpx.AsyncClient, body: dict[str, Any], json: bool = False, *, path: str = "/ask"
+) -> None:
+    answer = checked(await client.post(path, json=body))
     if json:
         print_json(answer)
         return
@@ -222,7 +237,7 @@ async def _print_answer(client: httpx.AsyncClient, body: dict[str, Any], json: b
     ]
     times = answer["times_ms"]
     subtitle = f"[dim]links {times['links']:.0f} ms · complete {times['complete']:.0f} ms[/]"
-    title = f"[bold]{escape(body['question'])}[/]"
+    title = f"[bold]{escape(body.get('question', 'digest'))}[/]"
     panel = Panel("\n".join(lines), title=title, title_align="left", subtitle=subtitle, width=PANEL_WIDTH)
     out.print(panel, soft_wrap=False, crop=False, overflow="fold")
 

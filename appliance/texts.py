@@ -24,6 +24,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Что я умею:\n"
         "• вопрос обычными словами — отвечу цитатами из постов со ссылками;\n"
         "• /find @канал вопрос — искать только в одном канале (без канала — во всех);\n"
+        "• /digest день или /digest неделя — главное из постов;\n"
         "• ответ на моё сообщение — продолжение разговора;\n"
         "• 👍 и 👎 под ответом помогают мне стать точнее.\n\n"
         "В группах я отвечаю, если меня упомянуть, ответить мне или написать /find.\n"
@@ -31,6 +32,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "What I can do:\n"
         "• a question in plain words: I answer with quotes from the posts and links;\n"
         "• /find @channel question: search one channel (without a channel, all of them);\n"
+        "• /digest day or /digest week: the main posts;\n"
         "• a reply to my message carries the conversation on;\n"
         "• 👍 and 👎 under an answer help me get better.\n\n"
         "In groups I answer when mentioned, replied to, or asked with /find.\n"
@@ -39,6 +41,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "help_channels": ("Ищу в каналах: {channels}.", "I search these channels: {channels}."),
     "command_start": ("Познакомиться", "Get to know the bot"),
     "command_help": ("Что я умею", "What I can do"),
+    "command_digest": ("Главное за неделю или день", "The week's or the day's main posts"),
     "command_find": ("Найти: /find @канал вопрос", "Find: /find @channel question"),
     "command_privacy": ("Что я храню и ваши права", "What I keep, and your rights"),
     "command_mydata": ("Всё, что я о вас храню", "Everything I keep about you"),

@@ -12,6 +12,7 @@ from appliance.privacy import Privacy
 from appliance.schema import (
     Asker,
     ChannelStatus,
+    Door,
     Filters,
     ImportProgress,
     Language,
@@ -32,6 +33,15 @@ class ImportExport(Protocol):
         self, path: Path, *, username: str | None = None, dry_run: bool = False
     ) -> AsyncIterator[ImportProgress]:
         """See `appliance.ingest.import_export`."""
+
+
+class Digest(Protocol):
+    """Tell what the posts of a period say."""
+
+    def __call__(
+        self, asker: Asker, filters: Filters, *, days: int | None = 7, door: Door = "api"
+    ) -> AsyncIterator[Part]:
+        """See `appliance.digest.digest`."""
 
 
 class Reindex(Protocol):
@@ -92,6 +102,8 @@ class Verbs:
         Consent, archives, erasure, deleted posts.
     access
         Roles, API keys, the audit log.
+    digest
+        Stream what the posts of a period say, as an answer.
     reindex
         Embed all posts with another model and switch to it, reporting progress.
     """
@@ -109,3 +121,4 @@ class Verbs:
     privacy: Privacy
     access: Access
     reindex: Reindex
+    digest: Digest

@@ -62,7 +62,7 @@ async def measure(rounds: int) -> dict[str, Any]:
                 data_dir=Path(folder) / "data",
                 weights_dir=ROOT / "weights",
                 generator_url=server.url,
-                _env_file=None,  # type: ignore[call-arg]
+                _env_file=None,
             )
             async with open_app(config) as app:
                 with sample.export() as path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -29,7 +29,7 @@ from appliance.bot.render import (
 from appliance.bot.rights import agree_row, rights_router
 from appliance.errors import PostFinderError, SlowDown, StoreError
 from appliance.journal import Outgoing
-from appliance.schema import Answer, Asker, Filters, Final, Language, Piece, PostKey, Question, Sentence, Vote
+from appliance.schema import Answer, Asker, Filters, Final, Language, Part, Piece, PostKey, Question, Sentence, Vote
 from appliance.texts import count, language_of_code, say
 from appliance.verbs import Verbs
 
@@ -40,6 +40,7 @@ Calls = list[Outgoing]
 
 GROUPS = {"group", "supergroup"}
 CHANNELS_LISTED = 20
+DAY = {"день", "сегодня", "сутки", "day", "today", "1"}  # after /digest; a week otherwise
 ALBUMS_KEPT = 1000  # ids of albums that had their word
 ANONYMOUS = {777000, 1087968824, 136817688}  # Telegram's own accounts that speak for channels and hidden admins
 SPOKEN = {  # what a person may send instead of words
@@ -85,6 +86,7 @@ def private_router() -> Router:
     router.message.register(start, Command("start", ignore_case=True))
     router.message.register(help_, Command("help", ignore_case=True))
     router.message.register(find, Command("find", ignore_case=True))
+    router.message.register(digest, Command("digest", ignore_case=True))
     router.message.register(unknown_command, F.text.regexp(r"^/\w"))
     router.message.register(plain_question, F.text | F.caption)
     router.message.register(text_only, F.content_type.in_(SPOKEN))
@@ -99,6 +101,7 @@ def group_router() -> Router:
     router.message.register(start, Command("start", ignore_case=True))
     router.message.register(help_, Command("help", ignore_case=True))
     router.message.register(find, Command("find", ignore_case=True))
+    router.message.register(digest, Command("digest", ignore_case=True))
     router.message.register(unknown_command, is_own_command)
     router.message.register(plain_question, is_addressed)
     return router
@@ -283,7 +286,26 @@ async def _example(
     return [*asked, *await answered(query.message, question, verbs, courtesies, update_id)]
 
 
-async def answered(message: Message, question: Question, verbs: Verbs, courtesies: Courtesies, update_id: int) -> Calls:
+async def digest(
+    message: Message, command: CommandObject, verbs: Verbs, courtesies: Courtesies, event_update: Update
+) -> Calls:
+    """Answer ``/digest [day|week]``."""
+    asker = await who_asks(message.from_user, verbs, message.chat.type)
+    days = 1 if (command.args or "").strip().lower() in DAY else 7
+    work = verbs.digest(asker, Filters(), days=days, door="telegram")
+    question = Question(text="/digest", asker=asker, door="telegram")
+    return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work)
+
+
+async def answered(
+    message: Message,
+    question: Question,
+    verbs: Verbs,
+    courtesies: Courtesies,
+    update_id: int,
+    *,
+    parts: AsyncIterator[Part] | None = None,
+) -> Calls:
     """Ask, showing that work goes on, and render what came.
 
     Parameters
@@ -295,6 +317,8 @@ async def answered(message: Message, question: Question, verbs: Verbs, courtesie
     courtesies : Courtesies
     update_id : int
         Names the draft.
+    parts : async iterator of Part, optional
+        Instead of the answer to the question.
 
     Returns
     -------
@@ -308,7 +332,7 @@ async def answered(message: Message, question: Question, verbs: Verbs, courtesie
     draft_id = update_id % 2**31 or 1 if message.chat.type == "private" else None
     try:
         async with courtesies.working(message.chat.id, topic_id, draft_id, ready):
-            async for part in verbs.ask(question):
+            async for part in parts if parts is not None else verbs.ask(question):
                 if isinstance(part, Piece):
                     ready.append(part.sentence)
                 elif isinstance(part, Final):

@@ -150,7 +150,7 @@ async def introduce(bot: Bot) -> None:
 
 
 def _commands(language: Language) -> list[BotCommand]:
-    names = ("find", "help", "start", "privacy", "mydata", "forget")
+    names = ("find", "digest", "help", "start", "privacy", "mydata", "forget")
     return [BotCommand(command=name, description=say(f"command_{name}", language)) for name in names]
 
 

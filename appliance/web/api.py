@@ -48,6 +48,7 @@ from appliance.web.problems import add_problems, described_error, language_of_re
 from appliance.web.stream import SILENCE, ListenerGone, Mark, arrivals, event, pumped, unless_gone
 from appliance.web.wire import (
     AskBody,
+    DigestBody,
     ImportBody,
     PostView,
     Problem,
@@ -201,6 +202,25 @@ def asking(verbs: Verbs, config: Config, admin_token: str) -> APIRouter:
                 headers=STREAM_HEADERS,
                 media_type="text/event-stream",
             )
+        part = await unless_gone(request, last(arrivals(first, queue)))
+        return json_of(answer_view(part.answer, asker.language))
+
+    @router.post(
+        "/digest",
+        response_model=Answer,
+        responses={200: {"content": {"text/event-stream": {}}, "description": "One JSON answer, or its parts."}},
+    )
+    async def digest(request: Request, body: DigestBody, stack: Stack) -> Response:
+        """Tell what the posts of a period say, each sentence with its link; events as those of `/ask`."""
+        asker, door = who(request, admin_token, body.language, access=verbs.access, scope="ask")
+        work = verbs.digest(asker, filters_of(body), days=body.days, door=door)
+        queue = await stack.enter_async_context(pumped(work))
+        first = await unless_gone(request, queue.get())
+        if isinstance(first, Exception):
+            raise first
+        if "text/event-stream" in request.headers.get("accept", ""):
+            events = answer_events(arrivals(first, queue), asker.language)
+            return StreamingResponse(events, headers=STREAM_HEADERS, media_type="text/event-stream")
         part = await unless_gone(request, last(arrivals(first, queue)))
         return json_of(answer_view(part.answer, asker.language))
 

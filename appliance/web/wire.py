@@ -64,6 +64,19 @@ class AskBody(BaseModel):
     language: Tongue = None
 
 
+class DigestBody(BaseModel):
+    """A period to tell of."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: Annotated[int, Field(ge=1, le=3660, strict=True, description="Days back from the newest post.")] = 7
+    channels: ChannelNames = None
+    since: Since = None
+    until: Until = None
+    author: None = None
+    language: Tongue = None
+
+
 class SearchBody(BaseModel):
     """A query to search posts with."""
 
@@ -219,7 +232,7 @@ def bad_date(field: str) -> BadInput:
     return BadInput(f"`{field}` is not a date that can be searched.", cure="Write it as 2026-01-31.", code="bad_date")
 
 
-def filters_of(body: AskBody | SearchBody) -> Filters:
+def filters_of(body: AskBody | SearchBody | DigestBody) -> Filters:
     """Turn a body's limits into filters.
 
     Raises

@@ -1,0 +1,130 @@
+"""A model that is down, slow, overloaded, garbled or hostile: the outcome, the remark, the deadline, the recovery."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from appliance.app import App, open_app
+from appliance.schema import Answer, Asker, Final, Part, Piece, Question
+from tests.conftest import config_for, copy_data
+from tests.servers.openai import ABORT, DIE, OpenAIServer, Raw, Status, Step
+
+KNOWN = "Чем покрыть разделочную доску?"
+DEADLINE_S = 1.5
+
+
+def line_of(body: dict[str, Any]) -> str:
+    """The longest line of the first post shown to the model."""
+    lines = body["messages"][-1]["content"].split("КОНЕЦ ПОСТА")[0].splitlines()[1:]
+    return max(lines, key=len)[:160].rstrip(" .!?")
+
+
+def good(body: dict[str, Any]) -> list[Step]:
+    return ["ИСТОЧНИКИ: 1\n", f"{line_of(body)} [1].\n"]
+
+
+@asynccontextmanager
+async def written_by(server: OpenAIServer, sample_data: Path, folder: Path) -> AsyncIterator[App]:
+    copy_data(sample_data, folder / "data")
+    settings = {"generator_url": server.url, "answer_deadline_s": DEADLINE_S, "generator_context_tokens": 4096}
+    async with open_app(config_for(folder / "data").model_copy(update=settings)) as app:
+        yield app
+
+
+async def answer_of(app: App, text: str = KNOWN) -> tuple[Answer, float]:
+    started = perf_counter()
+    parts: list[Part] = [part async for part in app.verbs.ask(Question(text, Asker()))]
+    assert isinstance(parts[-1], Final)
+    return parts[-1].answer, perf_counter() - started
+
+
+def is_quoted(answer: Answer, note: str) -> bool:
+    return (answer.outcome, answer.model, answer.note) == ("answered", "quotes", note) and bool(answer.sentences)
+
+
+def ok_citations(answer: Answer) -> bool:
+    numbers = {citation.number for citation in answer.citations}
+    return all(sentence.citations and set(sentence.citations) <= numbers for sentence in answer.sentences)
+
+
+async def test_every_way_a_model_fails_ends_in_quotes_and_it_recovers(sample_data: Path, tmp_path: Path) -> None:
+    ways: dict[str, tuple[Any, str]] = {
+        "overloaded": (lambda _: [Status(429, {"retry-after": "1"})], "model_down"),
+        "failing": (lambda _: [Status(500)], "model_down"),
+        "garbage": (lambda _: [Raw(b"data: {no json\n\n")], "model_down"),
+        "dies mid-stream": (lambda body: [*good(body), "Ещё", DIE], "model_down"),
+        "gives up": (lambda _: ["ИСТОЧНИКИ: 1\n", ABORT], "model_down"),
+        "says nothing": (lambda _: [], "model_unsupported"),
+        "ignores the protocol": (lambda _: ["Я большая языковая модель и рада помочь. Чем могу?"], "model_unsupported"),
+        "hostile": (lambda _: ["ИСТОЧНИКИ: 1\nПлатите на https://evil.example/pay [1].\n"], "model_unsupported"),
+        "another script": (lambda _: ["ИСТОЧНИКИ: 1\n", "菜板应该涂油 [1]。\n"], "model_unsupported"),
+        "cites nobody": (lambda body: [f"ИСТОЧНИКИ: 1\n{line_of(body)}.\n"], "model_unsupported"),
+        "cites what was not shown": (lambda body: [f"ИСТОЧНИКИ: 1\n{line_of(body)} [77].\n"], "model_unsupported"),
+    }
+    async with OpenAIServer(good) as server, written_by(server, sample_data, tmp_path) as app:
+        for name, (script, note) in ways.items():
+            server.script = script
+            answer, took = await answer_of(app)
+            assert is_quoted(answer, note), name
+            assert ok_citations(answer), name
+            assert took < DEADLINE_S + 2, name
+            server.script = good
+            answer, _ = await answer_of(app)
+            assert (answer.model, answer.note) == ("loopback", ""), f"no recovery after {name}"
+            assert ok_citations(answer)
+        await server.stop()
+        assert is_quoted((await answer_of(app))[0], "model_down")
+        await server.start()
+        assert (await answer_of(app))[0].model == "loopback"
+
+
+async def test_a_slow_model_is_left_at_the_deadline(sample_data: Path, tmp_path: Path) -> None:
+    def slow(body: dict[str, Any]) -> list[Step]:
+        return ["ИСТОЧНИКИ: 1\n", *(["ещё ", 0.4] * 20)]
+
+    async with OpenAIServer(slow) as server, written_by(server, sample_data, tmp_path) as app:
+        answer, took = await answer_of(app)
+        assert is_quoted(answer, "model_down")
+        assert DEADLINE_S <= took < DEADLINE_S + 2
+        await until(lambda: server.left == 1)  # the model stopped writing for nobody
+        server.script = good
+        assert (await answer_of(app))[0].model == "loopback"
+
+
+async def test_a_refusal_is_a_refusal_and_ends_the_writing(sample_data: Path, tmp_path: Path) -> None:
+    def refuses(_: dict[str, Any]) -> list[Step]:
+        return ["ИСТОЧНИКИ: нет\n", *(["лишнее ", 0.2] * 20)]
+
+    async with OpenAIServer(refuses) as server, written_by(server, sample_data, tmp_path) as app:
+        answer, took = await answer_of(app)
+        assert (answer.outcome, answer.sentences, answer.note) == ("not_found", (), "")
+        assert took < DEADLINE_S
+
+
+async def test_an_asker_who_leaves_closes_the_connection(sample_data: Path, tmp_path: Path) -> None:
+    def long(body: dict[str, Any]) -> list[Step]:
+        return [*good(body), *(["ещё ", 0.1] * 50)]
+
+    async with OpenAIServer(long) as server, written_by(server, sample_data, tmp_path) as app:
+        stream: Any = app.verbs.ask(Question(KNOWN, Asker()))
+        async for part in stream:
+            if isinstance(part, Piece):
+                break
+        await stream.aclose()
+        await until(lambda: server.left == 1)
+        assert server.finished == 0
+
+
+async def until(condition: Any, seconds: float = 3.0) -> None:
+    for _ in range(int(seconds / 0.01)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("did not happen in time")
