@@ -64,7 +64,7 @@ class Schema:
     def method(self, name: str) -> str:
         """Return the method's own spelling (names are case-insensitive), or refuse with 404."""
         try:
-            return self._names[name.lower()]
+            return str(self._names[name.lower()])
         except KeyError:
             raise BadCallError("Not Found", 404) from None
 
