@@ -41,6 +41,15 @@ test: $(VENV)/.dev  ## Run the tests
 slow: $(VENV)/.dev  ## Run the long tests too (minutes)
 	@$(BIN)/python -m pytest -m slow
 
+.venv-live/.ok: locks/live.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv-live
+	@.venv-live/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r locks/live.txt
+	@touch $@
+
+live: .venv-live/.ok $(VENV)/.dev  ## Run the tests against real vLLM and FlagEmbedding on the CPU (own environment, 4 GB, minutes)
+	@.venv-live/bin/python -m pytest tests/live -s -W default --confcutdir=tests/live
+
 lint: $(VENV)/.dev  ## Format check, lint, types, import floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
