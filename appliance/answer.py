@@ -6,9 +6,11 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 
+from appliance.cache import Memory, Remembered
 from appliance.config import Config
 from appliance.errors import BadInput
 from appliance.grounded import Written, write
@@ -103,6 +105,7 @@ async def ask(
     ledger: Ledger,
     generator: Generator | None = None,
     saved: Callable[[QuestionRow], None] = lambda row: None,
+    memory: Memory | None = None,
 ) -> AsyncIterator[Part]:
     """Answer a question from the posts its asker may see.
 
@@ -120,6 +123,8 @@ async def ask(
         Writes the answer; without it, or when it is down or unsupported, the posts are quoted.
     saved : callable
         Told of the row once it is durable (metrics).
+    memory : Memory, optional
+        Answers the same question again without search or model.
 
     Yields
     ------
@@ -139,6 +144,14 @@ async def ask(
     dialogue_id = question.dialogue_id or uuid.uuid4().hex
     turns = await asyncio.to_thread(ledger.turns, dialogue_id, TURNS) if question.dialogue_id else []
     turns = [turn for turn in turns if turn.user_id == question.asker.user_id]
+    place, version = None, ("", 0)
+    if memory is not None and not turns:
+        seen = [status.channel for status in ledger.channels(question.asker)]
+        place, version = memory.place(text, seen, question.filters), index.version(one.id for one in seen)
+        if (kept := memory.get(place, version)) is not None:
+            async for part in again(kept, question, text, dialogue_id, asked_at, started, ledger=ledger, saved=saved):
+                yield part
+            return
     query = await rewritten(text, [turn.query for turn in turns], generator=generator)
     rewritten_at = perf_counter()
     result = await search(query, asker=question.asker, filters=question.filters)
@@ -206,19 +219,78 @@ async def ask(
     )
     await asyncio.to_thread(ledger.save_question, row)
     saved(row)
-    yield Final(
-        Answer(
-            id=row.id,
-            dialogue_id=dialogue_id,
-            outcome=outcome,
-            sentences=tuple(sentences),
-            citations=citations,
-            searched=result.searched,
-            language=language,
-            model=row.model,
-            query=query,
-            relevance=result.relevance,
-            note=note,
-            times_ms=times_ms,
-        )
+    answer = Answer(
+        id=row.id,
+        dialogue_id=dialogue_id,
+        outcome=outcome,
+        sentences=tuple(sentences),
+        citations=citations,
+        searched=result.searched,
+        language=language,
+        model=row.model,
+        query=query,
+        relevance=result.relevance,
+        note=note,
+        times_ms=times_ms,
     )
+    if memory is not None and place is not None:
+        memory.put(place, version, query=text, answer=answer, links=shown)
+    yield Final(answer)
+
+
+async def again(
+    kept: Remembered,
+    question: Question,
+    text: str,
+    dialogue_id: str,
+    asked_at: datetime,
+    started: float,
+    *,
+    ledger: Ledger,
+    saved: Callable[[QuestionRow], None],
+) -> AsyncIterator[Part]:
+    """Give a remembered answer: its words at once, its end when this question's own row is durable.
+
+    Parameters
+    ----------
+    kept : Remembered
+    question : Question
+    text : str
+        The question cleaned.
+    dialogue_id : str
+    asked_at : datetime
+    started : float
+        ``perf_counter`` at the question's arrival.
+    ledger : Ledger
+    saved : callable
+
+    Yields
+    ------
+    Part
+    """
+    past = kept.answer
+    took = (perf_counter() - started) * 1000
+    times_ms = {"remembered": took, "links": took, "complete": took}
+    yield Links(kept.links)
+    for sentence in past.sentences:
+        yield Piece(sentence)
+    row = QuestionRow(
+        id=uuid.uuid4().hex,
+        dialogue_id=dialogue_id,
+        user_id=question.asker.user_id,
+        door=question.door,
+        asked_at=asked_at,
+        text=text,
+        query=text,
+        language=past.language,
+        outcome=past.outcome,
+        model=past.model,
+        posts=tuple(citation.post for citation in past.citations),
+        answer_text=" ".join(sentence.text for sentence in past.sentences),
+        relevance=past.relevance,
+        tokens=0,
+        times_ms=times_ms,
+    )
+    await asyncio.to_thread(ledger.save_question, row)
+    saved(row)
+    yield Final(replace(past, id=row.id, dialogue_id=dialogue_id, query=text, times_ms=times_ms))

@@ -18,7 +18,9 @@ import uvicorn
 
 from appliance import answer, feedback, ingest, members, reindex
 from appliance.access import Access
+from appliance.cache import Memory
 from appliance.config import SERVING_FILE, Config
+from appliance.crowd import Crowd
 from appliance.digest import digest
 from appliance.errors import PostFinderError, StartupError
 from appliance.index import Index
@@ -102,6 +104,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         folder = folder_of(config.data_dir, choice.card)
         index = await asyncio.to_thread(Index.open, folder, embedder=embedder.info, vault=vault)
         shelf = Shelf(Pair(embedder, index), config.data_dir, choice, vault)
+        memory = Memory(config.remembered_answers)
+        shelf.forget = memory.clear
         stack.callback(shelf.close)
         stack.push_async_callback(reindex.stop, shelf)
         await asyncio.to_thread(shelf.open_beside)
@@ -161,16 +165,18 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         async def ready() -> list[str]:
             return troubles
 
+        asking = partial(
+            answer.ask,
+            config=config,
+            search=find,
+            index=cast(Index, shelf),
+            ledger=ledger,
+            generator=generator,
+            saved=metrics.saved,
+            memory=memory,
+        )
         verbs = Verbs(
-            ask=partial(
-                answer.ask,
-                config=config,
-                search=find,
-                index=cast(Index, shelf),
-                ledger=ledger,
-                generator=generator,
-                saved=metrics.saved,
-            ),
+            ask=Crowd(asking, config.max_questions_at_once).ask,
             search=find,
             import_export=import_export,
             ingest=take,

@@ -59,6 +59,12 @@ class Config(BaseSettings):
     )
     max_question_chars: Annotated[int, Field(ge=16, description="Longest question accepted, in characters.")] = 2000
     max_body_bytes: Annotated[int, Field(ge=1024, description="Largest HTTP body accepted, in bytes.")] = 65536
+    remembered_answers: Annotated[
+        int, Field(ge=0, description="Answers remembered in RAM for the same question asked again; 0 for none.")
+    ] = 1000
+    max_questions_at_once: Annotated[
+        int, Field(ge=1, description="Questions answered at one time; the next is asked to come back in a second.")
+    ] = 64
     keep_questions_days: Annotated[
         int, Field(ge=0, description="Days questions, answers and ratings are kept; 0 for ever.")
     ] = 365

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +64,7 @@ class Index:
         self._writing = RLock()
         self._commits = 0
         self._synced: set[str] = set()
+        self._changes: Counter[int] = Counter()  # by channel, since the start
         kind = "sealed" if vault else "plain"  # never in one table
         name = f"chunks-{FORMAT}-{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', embedder.card)}-{embedder.dim}"
         self._path = folder / f"{name}.lance"
@@ -165,6 +166,7 @@ class Index:
             self._sync()
             if self._is_hot:
                 self._tier.replace(posts, chunks, lemmas, vectors)
+            self._changes.update({channel for channel, _ in keys})
             self._after_commit()
 
     def remove(self, posts: Sequence[PostKey]) -> None:
@@ -182,6 +184,7 @@ class Index:
                 self._table.delete(_condition(present[start : start + KEYS_AT_ONCE]))
             self._sync()
             self._tier.remove(present)
+            self._changes.update({channel for channel, _ in posts})
             if present:
                 self._after_commit()
 
@@ -208,6 +211,21 @@ class Index:
         with _store_errors():
             return self._cold_candidates(vector, query_lemmas, scope, n)
 
+    def version(self, channels: Iterable[int]) -> tuple[str, int]:
+        """Tell whether anything changed: equal versions mean the same posts.
+
+        Parameters
+        ----------
+        channels : iterable of int
+            Whose posts matter.
+
+        Returns
+        -------
+        (str, int)
+            The embedder's card and the number of changes since the start.
+        """
+        return self.embedder.card, sum(self._changes[channel] for channel in channels)
+
     def rarity(self, lemma: str) -> float:
         """Inverse document frequency of a lemma, > 0; every lemma weighs the same beyond the hot tier.
 
@@ -220,6 +238,36 @@ class Index:
         float
         """
         return self._tier.rarity(lemma) if self._is_hot else 1.0
+
+    def count(self, lemma: str, channels: Set[int]) -> int:
+        """Count the chunks of these channels that have a lemma, as far as RAM holds them.
+
+        Parameters
+        ----------
+        lemma : str
+        channels : set of int
+            The asker's; a word of other channels counts as unknown.
+
+        Returns
+        -------
+        int
+        """
+        return self._tier.count(lemma, channels)
+
+    def near(self, word: str, channels: Set[int]) -> list[tuple[str, float]]:
+        """Find words of these channels that look like a word, as far as RAM holds them.
+
+        Parameters
+        ----------
+        word : str
+        channels : set of int
+
+        Returns
+        -------
+        list of (str, float)
+            At most four, with their likeness in [0.5, 1].
+        """
+        return self._tier.near(word, channels)
 
     def post_counts(self) -> dict[int, int]:
         """Count posts that have chunks, by channel id (to reconcile with the ledger).

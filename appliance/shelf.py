@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -128,6 +128,8 @@ class Shelf:
         As written in the data folder.
     job : asyncio.Task, optional
         The running or last building.
+    forget : callable
+        Called after posts were removed: what was made of them goes too.
     """
 
     now: Pair
@@ -139,6 +141,7 @@ class Shelf:
     stop: threading.Event = field(default_factory=threading.Event)
     job: asyncio.Task[None] | None = None
     progress: ReindexProgress | None = None
+    forget: Callable[[], None] = lambda: None
 
     def open_beside(self) -> None:
         """Open the indexes that were beside at the last stop, so that they forget what changes."""
@@ -203,12 +206,17 @@ class Shelf:
         with self.lock:
             for index in (self.now.index, *self.beside.values()):
                 index.remove(posts)
+        self.forget()
 
     def compact(self) -> None:
         """Compact every index."""
         with self.lock:
             for index in (self.now.index, *self.beside.values()):
                 index.compact()
+
+    def version(self, channels: Iterable[int]) -> tuple[str, int]:
+        """See `Index.version`, of the index in service."""
+        return self.now.index.version(channels)
 
     def rarity(self, lemma: str) -> float:
         """Inverse document frequency of a lemma in the index in service, > 0."""

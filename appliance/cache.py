@@ -1,0 +1,166 @@
+"""Remembered answers: the same question of people with the same rights is answered once. In RAM; no question's text.
+
+Only the same words are the same question. Likeness of embeddings was measured and cannot tell a paraphrase from
+another name, number or negation (`benchmarks/LOG.md`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from secrets import token_bytes
+from threading import Lock
+from time import monotonic
+
+from appliance.schema import Answer, Channel, Citation, Filters
+from appliance.text import clean
+
+MAX_AGE_S = 3600.0  # what "today" means moves on
+
+_EDGE = re.compile(r"""(?<!\S)["'«“„(\[]+|["'»”)\].,!?…;:]+(?!\S)""")
+_POLITE = re.compile(
+    r"^(?:(?:здравствуйте|привет|добрый день|добрый вечер|доброе утро|подскажите|скажите|пожалуйста|hello|hi|please)"
+    r" )+(?=\S+ \S)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer with the links first shown for it."""
+
+    answer: Answer  # its query is empty
+    links: tuple[Citation, ...]
+    version: Hashable
+    at: float  # monotonic seconds
+
+
+class Memory:
+    """Answers by question, rights and filters; bounded, thread-safe.
+
+    Parameters
+    ----------
+    limit : int
+        Most answers kept, the least recently used go first; 0 keeps none.
+    clock : callable, optional
+        Monotonic seconds.
+    """
+
+    def __init__(self, limit: int, *, clock: Callable[[], float] = monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._secret = token_bytes(16)
+        self._kept: OrderedDict[Hashable, Remembered] = OrderedDict()
+        self._lock = Lock()
+
+    def place(self, text: str, channels: Iterable[Channel], filters: Filters) -> Hashable:
+        """Name a question; equal names mean that one answer serves both.
+
+        Parameters
+        ----------
+        text : str
+            Complete in itself: no follow-up of a dialogue.
+        channels : iterable of Channel
+            All that the asker may see; a channel that is renamed is another one.
+        filters : Filters
+
+        Returns
+        -------
+        hashable
+        """
+        digest = blake2b(same_words(text).encode("utf-8", "replace"), digest_size=16, key=self._secret).digest()
+        return digest, frozenset(channels), filters
+
+    def get(self, place: Hashable, version: Hashable) -> Remembered | None:
+        """Recall an answer.
+
+        Parameters
+        ----------
+        place : hashable
+            From `place`.
+        version : hashable
+            Of the posts now; an answer made of another version is dropped.
+
+        Returns
+        -------
+        Remembered or None
+        """
+        with self._lock:
+            kept = self._kept.get(place)
+            if kept is None:
+                return None
+            if kept.version != version or self._clock() - kept.at > MAX_AGE_S:
+                del self._kept[place]
+                return None
+            self._kept.move_to_end(place)
+            return kept
+
+    def put(
+        self, place: Hashable, version: Hashable, *, query: str, answer: Answer, links: tuple[Citation, ...]
+    ) -> None:
+        """Remember an answer.
+
+        Parameters
+        ----------
+        place : hashable
+        version : hashable
+            Of the posts, read before they were searched.
+        query : str
+            The question, never kept.
+        answer : Answer
+            Kept without its question.
+        links : tuple of Citation
+            As first shown.
+        """
+        if not self._limit or answer.note or answer.query != query:
+            return  # a model that was down may be up again; a rewritten question is not complete in itself
+        bare = Answer(
+            id="",
+            dialogue_id="",
+            outcome=answer.outcome,
+            sentences=answer.sentences,
+            citations=answer.citations,
+            searched=answer.searched,
+            language=answer.language,
+            model=answer.model,
+            query="",
+            relevance=answer.relevance,
+        )
+        with self._lock:
+            self._kept[place] = Remembered(bare, links, version, self._clock())
+            self._kept.move_to_end(place)
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything (posts were removed or erased)."""
+        with self._lock:
+            self._kept.clear()
+
+    def __len__(self) -> int:
+        """Count answers kept."""
+        return len(self._kept)
+
+
+def same_words(text: str) -> str:
+    """Fold what does not change a question: case, ё, marks at the edges of words, a greeting before it.
+
+    Word forms, their order, signs and numbers stay: each can make another question.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        ``same_words(same_words(x)) == same_words(x)``.
+    """
+    folded = clean(text).casefold().replace("ё", "е")
+    while True:
+        bare = _POLITE.sub("", " ".join(_EDGE.sub("", folded).split()))
+        if bare == folded:
+            return bare
+        folded = bare
