@@ -161,8 +161,7 @@ def test_many_threads_share_one_key_an_owner(vault: Vault) -> None:
     sealed: list[tuple[int, str]] = []
 
     def work(number: int) -> None:
-        for owner in range(20):
-            sealed.append((owner, vault.seal(f"user:{owner}", "a.b:1", f"{TEXT} {number}")))
+        sealed.extend((owner, vault.seal(f"user:{owner}", "a.b:1", f"{TEXT} {number}")) for owner in range(20))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
