@@ -9,9 +9,11 @@ from typing import Any
 
 from appliance import settings_docs
 from benchmarks import results
+from models.cards import AnswererCard, all_cards
 
 README = results.ROOT / "README.md"
 ENV_EXAMPLE = results.ROOT / ".env.example"
+MODELS_PAGE = results.ROOT / "docs" / "models.md"
 
 
 def render_all(*, write: bool) -> list[Path]:
@@ -28,11 +30,12 @@ def render_all(*, write: bool) -> list[Path]:
         Documents that changed or would change.
     """
     changed = []
-    before = README.read_text(encoding="utf-8")
-    if results.render_into(README, blocks()):
-        changed.append(README)
-        if not write:
-            README.write_text(before, encoding="utf-8")
+    for document, texts in ((README, blocks()), (MODELS_PAGE, {"catalogue": catalogue()})):
+        before = document.read_text(encoding="utf-8")
+        if results.render_into(document, texts):
+            changed.append(document)
+            if not write:
+                document.write_text(before, encoding="utf-8")
     if not ENV_EXAMPLE.exists() or ENV_EXAMPLE.read_text(encoding="utf-8") != settings_docs.as_env():
         changed.append(ENV_EXAMPLE)
         if write:
@@ -48,6 +51,21 @@ def blocks() -> dict[str, str]:
         if document is not None:
             found[suite] = table(document["result"]) + "\n\n" + _origin(document)
     return found
+
+
+def catalogue() -> str:
+    """Return the table of the model cards."""
+    lines = [
+        "| card | kind | GPU from, GiB | parameters | weights | context | licence |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for card in all_cards().values():
+        least = card.min_vram_gb if isinstance(card, AnswererCard) else ""
+        lines.append(
+            f"| {card.name} | {card.kind} | {least} | {card.parameters / 1e9:.1f}B | {card.quantisation} | "
+            f"{card.context:,} | {card.licence} |"
+        )
+    return "\n".join(lines)
 
 
 FOLDERS = {

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
-from models import fetch
+from models import fetch, quality
 from models.cards import AnswererCard, Card, EmbedderCard, RerankerCard, all_cards, load_card
 from models.errors import CardError, ModelError, WeightsError
 from models.plan import GIB, Plan, find_gpus, plan, plans
@@ -185,11 +185,47 @@ def quantize_card(card: CardName, weights_dir: WeightsDir = WEIGHTS) -> None:
     fetch.verify(folder)
     if _is_quantised(folder):
         raise WeightsError(f"{card} is in 4 bits already.")
-    quality = quantize(folder, folder, card=card)
+    figures = quantize(folder, folder, card=card)
     out.print(
-        f"{quality.bytes / 1e9:.2f} → {quality.bytes_4bit / 1e9:.2f} GB; loss {quality.loss:.3f} → "
-        f"{quality.loss_4bit:.3f}; same likeliest token in {quality.same_top:.0%} of places."
+        f"{figures.bytes / 1e9:.2f} → {figures.bytes_4bit / 1e9:.2f} GB; loss {figures.loss:.3f} → "
+        f"{figures.loss_4bit:.3f}; same likeliest token in {figures.same_top:.0%} of places."
     )
+
+
+@app.command("check-quality")
+@said
+def check_quality(
+    card: CardName,
+    texts: Annotated[Path, typer.Option("--texts", help="UTF-8 file, a text a line; posts of your channels serve.")],
+    weights_dir: WeightsDir = WEIGHTS,
+    most_distance: Annotated[
+        float, typer.Option("--most-distance", help="Largest cosine distance allowed.")
+    ] = quality.MOST_DISTANCE,
+    least_overlap: Annotated[
+        float, typer.Option("--least-overlap", help="Smallest share of common neighbours allowed.")
+    ] = quality.LEAST_OVERLAP,
+    threads: Annotated[int, typer.Option("--threads", help="Threads of the engines.")] = 0,
+) -> None:
+    """Compare BGE-M3 in int8 with fp32 on your texts; status 1 beyond the tolerance."""
+    from models import embed_bge_m3
+
+    found = _embedder(card)
+    if found is None or found.engine != "bge-m3":
+        raise CardError(f"{card} is not exported in two precisions.", cure="Check bge-m3.")
+    try:
+        lines = [line for line in texts.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{texts} cannot be read.", cure="Give a UTF-8 file, a text a line.") from error
+    fp32, int8 = (
+        embed_bge_m3.load(found, weights_dir=weights_dir, threads=threads, precision=precision)
+        for precision in ("fp32", "int8")
+    )
+    figures = quality.compare(fp32, int8, lines)
+    out.print(
+        f"{figures.texts} texts: cosine distance p50 {figures.distance_p50:.1e}, max {figures.distance_max:.1e}; "
+        f"{figures.overlap:.0%} of the {quality.NEIGHBOURS} nearest in common."
+    )
+    quality.check(figures, most_distance=most_distance, least_overlap=least_overlap)
 
 
 @app.command("serve")

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from models import rerank_cross
+from models import quality, rerank_cross
 from models.embed_bge_m3 import BgeM3, batches, load, open_onnx
-from models.errors import WeightsError
+from models.errors import ModelError, WeightsError
 from models.export_onnx import export, export_reranker
 from models.ports import Embedder, Reranker
 from models.tensors import read_safetensors, read_torch, write_safetensors
@@ -214,3 +214,32 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, capsys: pytest.
         read_torch(tmp_path / "evil.pt")
     pickle.loads(buffer.getvalue())  # the control: the same bytes do run under plain pickle
     assert capsys.readouterr().out == "ran\n"
+
+
+def test_quality_check_refuses_what_moved(fp32: BgeM3, int8: BgeM3, folder: Path, tmp_path: Path) -> None:
+    texts = tiny_m3.corpus(80)
+    itself = quality.compare(fp32, fp32, texts)
+    assert (itself.distance_max < 1e-5, itself.overlap) == (True, 1.0)
+    found = quality.compare(fp32, int8, texts)
+    assert 0 < found.distance_p50 <= found.distance_max < quality.MOST_DISTANCE
+    quality.check(found)
+    with pytest.raises(ModelError, match="too far from fp32"):
+        quality.check(found, most_distance=found.distance_max / 2)
+    other = load(tiny_m3.card(), weights_dir=broken(folder, tmp_path).parent, threads=1)
+    with pytest.raises(ModelError, match="too far from fp32"):
+        quality.check(quality.compare(fp32, other, texts))
+    with pytest.raises(ModelError, match="too few"):
+        quality.compare(fp32, int8, ["одно и то же"] * 50)
+
+
+def broken(folder: Path, into: Path) -> Path:
+    """The checkpoint with its last block's output turned round."""
+    made = into / "tiny-m3"
+    made.mkdir()
+    for name in ("config.json", "tokenizer.json", "sparse_linear.safetensors", "colbert_linear.safetensors"):
+        (made / name).write_bytes((folder / name).read_bytes())
+    tensors = {name: np.array(tensor) for name, tensor in read_safetensors(folder / "model.safetensors").items()}
+    last = next(name for name in tensors if name.endswith("layer.1.output.LayerNorm.weight"))
+    tensors[last] = tensors[last][::-1].copy() * -1
+    write_safetensors(made / "model.safetensors", tensors)
+    return made

@@ -48,6 +48,8 @@ def test_plan_for_a_card_bought_tomorrow() -> None:
         (("serve", "bge-m3"), "models pull"),
         (("serve", "t-lite-it-2.1-fp8", "--vram", "24"), "models pull"),
         (("serve", "t-pro-it-2.1-fp8", "--vram", "24"), "does not fit"),
+        (("check-quality", "t-lite-it-2.1-fp8", "--texts", "missing.txt"), "not an embedder"),
+        (("check-quality", "bge-m3", "--texts", "missing.txt"), "cannot be read"),
         (("quantize", "t-lite-it-2.1-fp8"), "served as it is published"),
         (("quantize", "t-lite-it-2.1-4bit"), "models pull"),
         (("bundle", "bge-m3"), "models pull"),
