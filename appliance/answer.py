@@ -232,6 +232,7 @@ async def ask(
         relevance=result.relevance,
         note=note,
         times_ms=times_ms,
+        searched_as=result.searched_as,
     )
     if memory is not None and place is not None:
         memory.put(place, version, query=text, answer=answer, links=shown)

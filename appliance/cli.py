@@ -169,6 +169,8 @@ async def _search(client: httpx.AsyncClient, body: dict[str, Any], json: bool) -
     if json:
         print_json(result)
         return
+    if result["searched_as"]:
+        out.print(f"[dim]Searched: {escape(result['searched_as'])}[/]")
     for number, hit in enumerate(result["found"], start=1):
         first = next(iter(hit["post"]["text"].strip().splitlines()), "")
         out.print(f"[bold]{number}.[/] {escape(first[:110])}")

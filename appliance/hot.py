@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -183,6 +183,24 @@ class HotTier:
         """Inverse document frequency of a lemma, > 0."""
         with self._lock:
             return self._lexicon.rarity(lemma)
+
+    def count(self, lemma: str, channels: Set[int]) -> int:
+        """Count the live chunks of these channels that have a lemma."""
+        with self._lock:
+            return self._count(lemma, channels)
+
+    def near(self, word: str, channels: Set[int]) -> list[tuple[str, float]]:
+        """Find words of these channels that look like a word; see `Lexicon.near`."""
+        with self._lock:
+            return [pair for pair in self._lexicon.near(word) if self._count(pair[0], channels)]
+
+    def _count(self, lemma: str, channels: Set[int]) -> int:
+        rows = self._lexicon.rows_of(lemma)
+        if not len(rows):
+            return 0
+        table = np.array([channel in channels for channel in self._channels] or [False])
+        alive = self._column(Column.ALIVE)[rows] != 0
+        return int((table[self._column(Column.CHANNEL)[rows]] & alive).sum())
 
     def candidates(self, vector: Vectors, lemmas: Sequence[str], *, scope: Scope, n: int) -> Candidates:
         """Find the best chunks by vector and by words, inside the scope.

@@ -143,6 +143,21 @@ class Lexicon:
         term = self._terms.get(lemma)
         return self._idf(0 if term is None else len(self._postings(term)[0]))
 
+    def rows_of(self, lemma: str) -> Rows:
+        """Find the rows that have a lemma, dead ones included.
+
+        Parameters
+        ----------
+        lemma : str
+
+        Returns
+        -------
+        numpy.ndarray
+            int32 row numbers, ascending; empty for an unknown lemma.
+        """
+        term = self._terms.get(lemma)
+        return self._docs[:0] if term is None else self._postings(term)[0]
+
     def _idf(self, found_in: int) -> float:
         return math.log(1 + (self._rows - found_in + 0.5) / (found_in + 0.5))
 

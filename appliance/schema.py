@@ -172,13 +172,17 @@ class Searched:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Found posts, best first, with the stage times in milliseconds."""
+    """Found posts, best first, with the stage times in milliseconds.
+
+    ``searched_as`` is the query as it was meant where it was typed otherwise, else empty.
+    """
 
     query: str
     found: tuple[FoundPost, ...]
     searched: Searched
     relevance: float  # probability that anything here answers the query
     times_ms: dict[str, float]
+    searched_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +239,7 @@ class Answer:
     relevance: float = 0.0
     note: str = ""
     times_ms: dict[str, float] = field(default_factory=dict)
+    searched_as: str = ""  # the query as it was meant, where it was typed otherwise
 
 
 @dataclass(frozen=True, slots=True)

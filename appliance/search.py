@@ -15,6 +15,7 @@ from appliance.ledger import Ledger
 from appliance.links import post_link
 from appliance.ranking import Ranked, any_relevance, calibration_of, rank
 from appliance.schema import Asker, Channel, ChannelStatus, Filters, FoundPost, Post, PostKey, Searched, SearchResult
+from appliance.spelling import as_meant
 from appliance.text import clean, lemmas, sentences
 from models.ports import Embedder
 
@@ -44,7 +45,8 @@ async def search(
     Returns
     -------
     SearchResult
-        Stage times: ``embed``, ``retrieve`` (both lists, fusion, folding), ``fetch`` (posts from the ledger) and
+        Stage times: ``spelling`` (the query as it was meant), ``embed``, ``retrieve`` (both lists, fusion, folding),
+        ``fetch`` (posts from the ledger) and
         ``search`` (all of it).
 
     Raises
@@ -78,6 +80,13 @@ def _search(
         media=filters.media,
     )
     scoped = perf_counter()
+    typed = query
+    query = as_meant(
+        typed,
+        count=lambda lemma: index.count(lemma, scope.channels or frozenset()),
+        near=lambda word: index.near(word, scope.channels or frozenset()),
+    )
+    spelled = perf_counter()
     vector = embedder.embed_queries([query])[0]
     embedded = perf_counter()
     candidates = index.candidates(vector, query_lemmas(query), scope=scope, n=CANDIDATES)
@@ -92,12 +101,14 @@ def _search(
     if filters == Filters(channels=filters.channels):
         newest = max((status.last for status in chosen if status.last), default=newest)
     return SearchResult(
-        query=query,
+        query=typed,
         found=found,
         searched=Searched(tuple(channel.title for channel in channels.values()), candidates.n_posts, newest),
         relevance=any_relevance(candidates, calibration),
+        searched_as=query if query != typed else "",
         times_ms={
-            "embed": (embedded - scoped) * 1e3,
+            "spelling": (spelled - scoped) * 1e3,
+            "embed": (embedded - spelled) * 1e3,
             "retrieve": (retrieved - embedded) * 1e3,
             "fetch": (end - retrieved) * 1e3,
             "search": (end - start) * 1e3,

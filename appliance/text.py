@@ -132,6 +132,21 @@ def _lemma(word: str) -> str:
     return _stem_english(word)
 
 
+def is_dictionary_word(word: str) -> bool:
+    """Tell whether the dictionary of Russian has a word form.
+
+    Parameters
+    ----------
+    word : str
+        One Cyrillic word in lower case; ё may be typed as е.
+
+    Returns
+    -------
+    bool
+    """
+    return bool(_morph().word_is_known(word))
+
+
 def _stem_english(word: str) -> str:
     """Fold English plurals and possessives (Harman's S stemmer, 1991)."""
     if word.endswith("'s"):

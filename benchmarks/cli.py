@@ -24,6 +24,7 @@ SUITES = {
     "bad-models": "benchmarks.bad_models",
     "sealing": "benchmarks.sealing",
     "hostile": "benchmarks.hostile",
+    "russian": "benchmarks.russian",
     "remembered": "benchmarks.remembered",
 }
 

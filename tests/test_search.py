@@ -70,6 +70,19 @@ def parts(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Itera
     ledger.close()
 
 
+async def test_a_question_in_the_wrong_layout_is_read_and_said(parts: Parts) -> None:
+    result = await parts.ask(",b,kbjntrf j,;buf")
+    assert result.query == ",b,kbjntrf j,;buf"
+    assert result.searched_as == "библиотека обжига"
+    assert result.found[0].post.message_id in {1, 3}
+    assert not (await parts.ask("обжиг керамики")).searched_as
+
+
+async def test_words_of_a_closed_channel_mend_no_stranger_s_question(parts: Parts) -> None:
+    assert (await parts.ask("глазуррь", MEMBER)).searched_as == "глазурь"
+    assert not (await parts.ask("глазуррь")).searched_as
+
+
 async def test_the_answering_post_comes_first_with_its_link(parts: Parts) -> None:
     result = await parts.ask("до какой температуры греть печь для обжига?")
     assert result.found[0].link == "https://t.me/river_works/1"
@@ -78,7 +91,7 @@ async def test_the_answering_post_comes_first_with_its_link(parts: Parts) -> Non
     assert result.searched.channels == ("Речная мастерская",)
     assert result.searched.posts == 5
     assert result.searched.until == DAY + timedelta(days=5)
-    assert {"embed", "retrieve", "fetch", "search"} == set(result.times_ms)
+    assert {"spelling", "embed", "retrieve", "fetch", "search"} == set(result.times_ms)
     assert result.times_ms["search"] >= result.times_ms["embed"] > 0
 
 
