@@ -66,6 +66,9 @@ bench: $(VENV)/.dev  ## Run every benchmark suite, keep the results, render the 
 	@$(BIN)/postfinder bench all
 	@$(BIN)/postfinder bench render
 
+load: $(VENV)/.dev  ## Put load on the web door for a minute, keep HTML and CSV (LOAD_TIME=30m LOAD_USERS=… LOAD_RATE=…)
+	@$(BIN)/python -m benchmarks.load
+
 screenshots: $(VENV)/.dev  ## Make the pictures of the README (needs Chromium)
 	@$(BIN)/python -m benchmarks.screenshots
 

@@ -1,0 +1,1 @@
+"""Load on the web door, by Locust: `make load`."""
