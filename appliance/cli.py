@@ -217,6 +217,8 @@ async def _print_answer(
         escape(sentence["text"]) + " " + " ".join(rf"[cyan]\[{number}][/]" for number in sentence["citations"])
         for sentence in answer["sentences"]
     ]
+    if answer["remark"]:
+        lines.insert(0, f"[dim]{escape(answer['remark'])}[/]")
     if answer["outcome"] != "answered":
         tongue, searched = answer["language"], answer["searched"]
         lines.append(say("not_found", tongue))

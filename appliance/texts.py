@@ -108,6 +108,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Где искал: {channels} — {posts}, последний от {until}.",
         "Searched: {channels} — {posts}, up to {until}.",
     ),
+    "searched_as": ("Искал: {query}", "Searched: {query}"),
     "searched_nothing": ("Искать пока негде: постов нет.", "There is nothing to search yet: no posts."),
     "and_more": ("и ещё {count}", "and {count} more"),
     "nearest": ("Ближе всего по смыслу", "Nearest posts"),

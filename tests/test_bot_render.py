@@ -64,6 +64,7 @@ def answers(draw: st.DrawFn) -> Answer:
     return Answer(
         id="0" * 32, dialogue_id="d", outcome=outcome, sentences=sentences, citations=citations, searched=searched,
         language="ru", model="quotes", query="", note=draw(st.sampled_from(["", "model_down"])),
+        searched_as=draw(st.one_of(st.just(""), texts)),
     )  # fmt: skip
 
 
@@ -133,6 +134,11 @@ def answer(**changes: Any) -> Answer:
         "searched": Searched(("Соседи", "Закрытый"), 3430, WHEN), "model": "quotes", "query": "",
     }  # fmt: skip
     return Answer(**{**fields, **changes})
+
+
+def test_a_question_read_otherwise_is_said_first() -> None:
+    (message,) = answer_messages(answer(searched_as="привет"), "ru")
+    assert message.render()[0].startswith("Искал: привет\n\nВстреча в субботу")
 
 
 def test_how_an_answer_looks() -> None:

@@ -80,6 +80,12 @@ async def test_answer_streams(client: httpx.AsyncClient) -> None:
     assert {citation["number"] for citation in final["citations"]} <= shown
 
 
+async def test_a_question_in_the_wrong_layout_is_said_as_read(client: httpx.AsyncClient) -> None:
+    answer = (await client.post("/ask", json={"question": "j,;bu rthfvbrb", "language": "ru"})).json()
+    assert answer["searched_as"] == "обжиг керамики"
+    assert "Искал: обжиг керамики" in answer["remark"]
+
+
 async def test_not_found_says_what_was_searched(client: httpx.AsyncClient) -> None:
     answer = (await client.post("/ask", json={"question": UNKNOWN})).json()
     assert answer["outcome"] == "not_found"

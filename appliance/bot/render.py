@@ -143,6 +143,13 @@ def answer_messages(answer: Answer, language: Language) -> list[Text]:
 
 
 def _blocks(answer: Answer, language: Language) -> list[Text]:
+    blocks = _said(answer, language)
+    if answer.searched_as:
+        blocks.insert(0, inert(_short(say("searched_as", language, query=answer.searched_as), 200)))
+    return blocks
+
+
+def _said(answer: Answer, language: Language) -> list[Text]:
     if answer.outcome == "answered":
         links = {citation.number: citation.link for citation in answer.citations}
         blocks = sentence_blocks(answer.sentences, links)

@@ -274,8 +274,10 @@ async def answer_events(parts: AsyncIterator[Part | Exception | Mark], language:
 
 def answer_view(answer: Answer, language: Language) -> dict[str, Any]:
     """Return an answer for the wire, with its remark in words."""
-    remark = texts.say(answer.note, language) if answer.note else ""
-    return {**{field.name: getattr(answer, field.name) for field in fields(answer)}, "remark": remark}
+    remarks = [texts.say(answer.note, language)] if answer.note else []
+    if answer.searched_as:
+        remarks.append(texts.say("searched_as", language, query=answer.searched_as))
+    return {**{field.name: getattr(answer, field.name) for field in fields(answer)}, "remark": " ".join(remarks)}
 
 
 def told(error: Exception, language: Language) -> dict[str, str]:
