@@ -75,6 +75,8 @@ def as_meant(query: str, *, count: Count, near: Near) -> str:
         changed = [None] * len(tokens)
     for place, token in enumerate(lowered):
         if changed[place] is None and (bare := _ALL_CYRILLIC.fullmatch(_ENDING.sub("", token))):
+            if place and tokens[place].istitle():
+                continue  # a name
             changed[place] = _mended(token, bare.group(), count, near)
     if not any(changed):
         return query
@@ -191,12 +193,14 @@ def _mended(token: str, word: str, count: Count, near: Near) -> str | None:
         return max(whole, key=count) + rest if len(word) >= 5 else None
     best, most = "", 0.0
     for slip in _slips(word):
+        if len(word) < 6 and len(slip) <= len(word) and sorted(slip) != sorted(word):
+            continue  # a short word with one letter mistaken is too often another word
         if is_dictionary_word(slip) or count(slip):
             used = max((count(lemma) for lemma in lemmas(slip)), default=0)
             weight = used * (4.0 if sorted(slip) == sorted(word) or len(slip) > len(word) else 1.0)
             if weight > most:
                 best, most = slip, weight
-    if not best and len(word) >= 6:
+    if not best and len(word) >= 9:
         best = next((other for other, _ in likely if _ALL_CYRILLIC.fullmatch(other) and _edits(word, other) <= 2), "")
     return best + rest if best else None
 
