@@ -155,6 +155,7 @@ async def ask(
     query = await rewritten(text, [turn.query for turn in turns], generator=generator)
     rewritten_at = perf_counter()
     result = await search(query, asker=question.asker, filters=question.filters)
+    query = result.searched_as or query  # what was meant is quoted by, written from and carried on
     times_ms = {"rewrite": (rewritten_at - started) * 1000, **result.times_ms}
     times_ms["links"] = (perf_counter() - started) * 1000
 

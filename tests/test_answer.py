@@ -104,3 +104,11 @@ async def test_leaving_early_stops_the_walk(app: App) -> None:
     stream: AsyncIterator[Part] = app.verbs.ask(Question(text="Когда керамика?", asker=MEMBER))
     assert isinstance(await anext(stream), Links)
     await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_question_in_the_wrong_layout_is_quoted_by_what_was_meant(app: App) -> None:
+    meant = await answer_of(app, "По каким дням поливают чётные грядки?")
+    typed = await answer_of(app, "gj rfrbv lyzv gjkbdf.n xtnyst uhzlrb")
+    assert typed.outcome == "answered"
+    assert {one.post for one in typed.citations} & {one.post for one in meant.citations}
+    assert "грядки" in typed.query
