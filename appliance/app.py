@@ -22,7 +22,7 @@ from appliance.cache import Memory
 from appliance.config import SERVING_FILE, Config
 from appliance.crowd import Crowd
 from appliance.digest import digest
-from appliance.errors import PostFinderError, StartupError
+from appliance.errors import PostFinderError, StartupError, StoreError
 from appliance.index import Index
 from appliance.journal import Journal
 from appliance.ledger import Ledger
@@ -88,7 +88,12 @@ async def open_app(config: Config) -> AsyncIterator[App]:
     make_data_dir(config.data_dir)
     async with AsyncExitStack() as stack:
         choice = read_choice(config.data_dir, config.embedder)
-        load = partial(load_embedder, weights_dir=config.weights_dir, threads=config.threads)
+        load = partial(
+            load_embedder,
+            weights_dir=config.weights_dir,
+            threads=config.threads,
+            urls={config.embedder: config.embedder_url} if config.embedder_url else {},
+        )
         loading = asyncio.create_task(asyncio.to_thread(load, choice.card))
         stack.push_async_callback(_settle, loading)
         vault = await asyncio.to_thread(Vault.open, config.master_key(), config.data_dir)
@@ -119,19 +124,23 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             stack.push_async_callback(generator.aclose)
         for note in (*ledger.notes, *await ingest.reconcile(index=writer(), ledger=ledger, embedder=embedder)):
             log.warning("healed", what=note)
-        metrics = Metrics(ledger, journal)
+        troubles: list[str] = []
+        metrics = Metrics(ledger, journal, troubles)
 
         async def find(text: str, *, asker: Asker, filters: Filters, limit: int = 10) -> SearchResult:
             now = shelf.now
-            return await search(
-                text,
-                asker=asker,
-                filters=filters,
-                limit=limit,
-                index=now.index,
-                ledger=ledger,
-                embedder=now.embedder,
-            )
+            try:
+                return await search(
+                    text,
+                    asker=asker,
+                    filters=filters,
+                    limit=limit,
+                    index=now.index,
+                    ledger=ledger,
+                    embedder=now.embedder,
+                )
+            except ModelError as error:
+                raise StoreError(f"The embedder does not answer. {error}", cure="Try again in a minute.") from error
 
         async def take(posts: list[Post]) -> int:
             return await ingest.ingest(posts, index=writer(), ledger=ledger, embedder=shelf.now.embedder)
@@ -159,8 +168,6 @@ async def open_app(config: Config) -> AsyncIterator[App]:
 
         async def stats() -> dict[str, Any]:
             return await asyncio.to_thread(ledger.stats)
-
-        troubles: list[str] = []
 
         async def ready() -> list[str]:
             return troubles
@@ -286,7 +293,7 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     write_private(serving, orjson.dumps({"url": url, "token": token, "pid": os.getpid()}))
     keeping = asyncio.create_task(_keep_periods(app))
     bot: asyncio.Task[None] | None = None
-    if with_bot and config.telegram_token.get_secret_value():
+    if with_bot and config.bot_token():
         bot = asyncio.create_task(_run_bot(app))
         bot.add_done_callback(partial(_report, app.troubles))
     try:
@@ -316,7 +323,7 @@ async def _keep_periods(app: App) -> None:
 async def _run_bot(app: App) -> None:
     from appliance.bot import run_bot  # aiogram's types take seconds to import: the page opens first
 
-    token = app.config.telegram_token.get_secret_value()
+    token = app.config.bot_token()
     await run_bot(app.verbs, token=token, api_base=app.config.telegram_api, journal=app.journal)
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from appliance.errors import StartupError
+
 SERVING_FILE = "serving.json"  # in the data folder: address and token of the appliance that serves it
 
 
@@ -30,6 +32,12 @@ class Config(BaseSettings):
     embedder: Annotated[str, Field(description="Model card of the embedder (`models/cards`).")] = (
         "multilingual-e5-small"
     )
+    embedder_url: Annotated[
+        str,
+        Field(
+            description="Base URL of a server that runs that card, e.g. http://embedder:8001/v1; empty runs it here."
+        ),
+    ] = ""
     generator_url: Annotated[
         str, Field(description="OpenAI-compatible base URL of vLLM, e.g. http://vllm:8000/v1; empty quotes the posts.")
     ] = ""
@@ -53,6 +61,9 @@ class Config(BaseSettings):
             description="Bot token from @BotFather; empty leaves the bot off.",
         ),
     ] = SecretStr("")
+    telegram_token_file: Annotated[
+        str, Field(description="File that holds the bot token, read where the token itself is not set.")
+    ] = ""
     telegram_api: Annotated[str, Field(description="Base URL of the Bot API server; empty takes Telegram's own.")] = ""
     log: Annotated[Literal["auto", "json", "plain"], Field(description="Log lines as JSON, plain, or by terminal.")] = (
         "auto"
@@ -72,6 +83,29 @@ class Config(BaseSettings):
     keep_quiet_people_days: Annotated[
         int, Field(ge=0, description="Days after which people who were not seen are erased; 0 never.")
     ] = 730
+
+    def bot_token(self) -> str:
+        """Return the bot's token, from its setting or its file; empty leaves the bot off.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        StartupError
+            If the file cannot be read.
+        """
+        token = self.telegram_token.get_secret_value()
+        if token or not self.telegram_token_file:
+            return token
+        try:
+            return Path(self.telegram_token_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartupError(
+                f"The bot's token cannot be read from {self.telegram_token_file} ({type(error).__name__}).",
+                cure="Let this user read it, or leave POSTFINDER_TELEGRAM_TOKEN_FILE empty.",
+            ) from None
 
     def master_key(self) -> Path:
         """Return where the master key lies.

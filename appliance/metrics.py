@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from appliance.journal import Journal
@@ -21,11 +23,14 @@ class Metrics:
         Read once, for what was stored before.
     journal : Journal, optional
         Its backlog is shown when given.
+    troubles : sequence of str, optional
+        Why questions cannot be answered at some door; counted whenever the metrics are written.
     """
 
-    def __init__(self, ledger: Ledger, journal: Journal | None = None) -> None:
+    def __init__(self, ledger: Ledger, journal: Journal | None = None, troubles: Sequence[str] = ()) -> None:
         self._ledger = ledger
         self._journal = journal
+        self._troubles = troubles
         self._registry = CollectorRegistry()
         self._questions = Counter(
             "postfinder_questions",
@@ -41,6 +46,7 @@ class Metrics:
             registry=self._registry,
         )
         self._votes = self._gauge("postfinder_votes", "Ratings in force, by vote.", ["vote"])
+        self._reasons = self._gauge("postfinder_troubles", "Reasons why questions cannot be answered at some door.")
         self._channels = self._gauge("postfinder_channels", "Channels searched.")
         self._posts = self._gauge("postfinder_posts", "Posts stored, by channel.", ["channel"])
         self._backlog = self._gauge("postfinder_journal", "Updates and messages in the journal, by state.", ["state"])
@@ -67,6 +73,7 @@ class Metrics:
         bytes
             UTF-8.
         """
+        self._reasons.set(len(self._troubles))
         statuses = self._ledger.channels()
         self._channels.set(len(statuses))
         self._posts.clear()

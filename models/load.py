@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from models.cards import EmbedderCard, load_card
 from models.errors import CardError
@@ -10,7 +12,9 @@ from models.generate_openai import OpenAIGenerator
 from models.ports import Embedder
 
 
-def load_embedder(card: str, *, weights_dir: Path, threads: int = 0) -> Embedder:
+def load_embedder(
+    card: str, *, weights_dir: Path, threads: int = 0, urls: Mapping[str, str] = MappingProxyType({})
+) -> Embedder:
     """Open an embedder, ready and warm. Takes a second or two; blocking.
 
     Parameters
@@ -21,6 +25,8 @@ def load_embedder(card: str, *, weights_dir: Path, threads: int = 0) -> Embedder
         Folder for model weights; made if missing.
     threads : int, optional
         Threads it may use; 0 takes all cores, 4 at most.
+    urls : mapping of str to str, optional
+        Base URLs of embedding servers, by the card they run; other cards run here.
 
     Returns
     -------
@@ -35,10 +41,16 @@ def load_embedder(card: str, *, weights_dir: Path, threads: int = 0) -> Embedder
         If there is no such embedder, or no engine here runs it.
     WeightsError
         If its weights are missing or damaged.
+    EmbedderDown
+        If its server cannot be reached.
     """
     found = load_card(card)
     if not isinstance(found, EmbedderCard):
         raise CardError(f"The model card {card!r} is not of an embedder.", cure="Set POSTFINDER_EMBEDDER.")
+    if url := urls.get(found.name):
+        from models.embed_http import open_http
+
+        return open_http(url, found)
     if found.name == "multilingual-e5-small":
         from models import embed_e5
 
