@@ -18,6 +18,7 @@ import uvicorn
 
 from appliance import answer, feedback, ingest, members, reindex
 from appliance.access import Access
+from appliance.backup import RESTORING, Backups, keep_forever
 from appliance.cache import Memory
 from appliance.config import SERVING_FILE, Config
 from appliance.crowd import Crowd
@@ -49,6 +50,8 @@ from models.load import load_embedder, load_generator
 
 FIRST_EXPIRY_S = 60.0  # after the start, so that the first questions come first
 EXPIRE_EVERY_S = 86_400.0
+FIRST_BACKUP_S = 30.0  # after the start; then looked for once a minute
+BACKUP_LOOK_EVERY_S = 60.0
 
 log = structlog.get_logger()
 
@@ -195,6 +198,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             ready=ready,
             privacy=Privacy(config, ledger, cast(Index, shelf), journal, vault),
             access=Access(ledger),
+            backups=Backups.of(config, ledger, journal, shelf, vault),
             digest=partial(
                 digest,
                 config=config,
@@ -222,6 +226,11 @@ def make_data_dir(folder: Path) -> None:
     StartupError
         It cannot be created or written.
     """
+    if (folder / RESTORING).exists():
+        raise StartupError(
+            f"A restore into {folder} was cut off.",
+            cure="Run it again: postfinder restore FILE; it goes on from there.",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         probe = folder / ".writable"
@@ -292,6 +301,14 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     serving = config.data_dir / SERVING_FILE
     write_private(serving, orjson.dumps({"url": url, "token": token, "pid": os.getpid()}))
     keeping = asyncio.create_task(_keep_periods(app))
+    copying = asyncio.create_task(
+        keep_forever(
+            app.verbs.backups,
+            first_s=FIRST_BACKUP_S,
+            every_s=BACKUP_LOOK_EVERY_S,
+            failed=lambda why: log.error("backup failed", why=why),
+        )
+    )
     bot: asyncio.Task[None] | None = None
     if with_bot and config.bot_token():
         bot = asyncio.create_task(_run_bot(app))
@@ -301,6 +318,7 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     finally:
         serving.unlink(missing_ok=True)
         await _settle(keeping)
+        await _settle(copying)
         if bot is not None:
             bot.cancel()
             with suppress(asyncio.CancelledError, Exception):

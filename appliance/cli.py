@@ -23,6 +23,7 @@ from rich.table import Table
 
 from appliance import __version__, sample, settings_docs
 from appliance.cli_admin import add_commands
+from appliance.cli_care import add_care
 from appliance.client import checked, connect, events, language
 from appliance.config import Config
 from appliance.errors import PostFinderError
@@ -74,7 +75,9 @@ async def _serve(config: Config, demo: bool) -> None:
             async with connect(config) as client:
                 await _show_demo(client)
             configure_logs(config.log)
-        bot = "and the bot answers" if config.bot_token() else "no bot: TELEGRAM_BOT_TOKEN is empty"
+        bot = (
+            "and the bot answers" if config.bot_token() else "no bot: TELEGRAM_BOT_TOKEN is empty"
+        )
         out.print(f"\n[bold]{url}[/]  the page is open ({bot}). Ctrl+C stops.")
         await stop.wait()
         out.print("Stopping…")
@@ -384,6 +387,7 @@ def reach(work: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
 
 
 add_commands(app, reach, print_json)
+add_care(app, reach, print_json, read_config)
 
 
 def main() -> None:

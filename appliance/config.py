@@ -83,6 +83,26 @@ class Config(BaseSettings):
     keep_quiet_people_days: Annotated[
         int, Field(ge=0, description="Days after which people who were not seen are erased; 0 never.")
     ] = 730
+    backup_every_hours: Annotated[
+        float, Field(ge=0, description="Hours between scheduled backups, each verified by restoring it; 0 for none.")
+    ] = 24.0
+    backup_dir: Annotated[
+        str, Field(description="Folder of backups, best on another disk; empty is `<data folder>-backups`.")
+    ] = ""
+    backup_keep: Annotated[int, Field(ge=1, description="Scheduled backups kept; the oldest go.")] = 7
+    keyring_copy_dir: Annotated[
+        str, Field(description="Folder, best on another disk, for an up-to-date copy of the keyring; empty for none.")
+    ] = ""
+
+    def backups(self) -> Path:
+        """Return the folder of scheduled backups.
+
+        Returns
+        -------
+        Path
+        """
+        folder = self.data_dir.absolute()
+        return Path(self.backup_dir) if self.backup_dir else folder.with_name(f"{folder.name}-backups")
 
     def bot_token(self) -> str:
         """Return the bot's token, from its setting or its file; empty leaves the bot off.

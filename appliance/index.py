@@ -12,7 +12,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
@@ -127,6 +127,17 @@ class Index:
             if not self._owner.closed:
                 self._table.close() if hasattr(self._table, "close") else None
                 self._owner.close()
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the table between two commits: links to its data, which never change, and copies of the small rest.
+
+        Parameters
+        ----------
+        target : Path
+            Folder to make; on another disk all is copied.
+        """
+        with self._writing:
+            shutil.copytree(self._path, target / self._path.name, copy_function=_linked)
 
     def replace(self, posts: Sequence[PostKey], chunks: Sequence[Chunk], vectors: Vectors) -> None:
         """Put chunks in place of all that these posts had; durable on return. Doing it again changes nothing.
@@ -460,6 +471,14 @@ def _store_errors() -> Iterator[None]:
             f"The index could not do its work: {type(error).__name__}: {str(error)[:200]}",
             cure="Check disk space and rights; if it persists, delete the index folder: it is rebuilt from the ledger.",
         ) from error
+
+
+def _linked(source: str, target: str) -> None:
+    if Path(source).suffix == ".lance":
+        with suppress(OSError):  # another disk, or one without links
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
 
 
 def _fsync(path: str) -> None:

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -127,6 +128,18 @@ class Journal:
                 self._closed = True
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 self._connection.close()
+
+    def copy_to(self, target: Path) -> None:
+        """Copy what is committed into a new file, between two transactions.
+
+        Parameters
+        ----------
+        target : Path
+            Not there yet.
+        """
+        with self._turn, closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            self._connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
 
     def __enter__(self) -> Journal:
         return self
@@ -669,3 +682,32 @@ class Journal:
                 future.set_result(result)
             else:
                 future.set_exception(failure)
+
+
+def waiting(path: Path) -> dict[str, int]:
+    """Check a journal nobody has open, and count what waits in it, changing nothing.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict of str to int
+        As `Journal.counts`.
+
+    Raises
+    ------
+    StoreError
+        It is damaged.
+    """
+    mend = "Move it aside: updates and messages waiting in it are lost, unless a backup holds them."
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            found = dict(connection.execute(_COUNT).fetchall())
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"The journal {path} cannot be read: {error}.", cure=mend) from error
+    if verdict != "ok":
+        raise StoreError(f"The journal {path} is damaged: {verdict[:200]}.", cure=mend)
+    return {name: found.get(name, 0) for name in _COUNTED}

@@ -321,6 +321,35 @@ class Vault:
 
     # The master key
 
+    def copy_keyring(self, folder: Path) -> None:
+        """Put a copy of the keyring in place of the one before: new keys are in it, destroyed ones are not.
+
+        Parameters
+        ----------
+        folder : Path
+            Made as needed. The master key is not copied; without it the copy opens nothing.
+        """
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = folder / f"{KEYRING}.new"
+        draft.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT, 0o600))
+        copy = sqlite3.connect(draft, isolation_level=None)
+        try:
+            with self._guard:
+                self._connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            copy.close()
+        handle = os.open(draft, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+        draft.replace(folder / KEYRING)
+        _sync_folder(folder)
+
+    def changes(self) -> int:
+        """Count the keys made and destroyed since this opening: another number means that a copy is stale."""
+        return self._connection.total_changes
+
     def rotate(self) -> int:
         """Make a new master key and wrap every data key with it; the old one opens nothing any more.
 

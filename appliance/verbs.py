@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from appliance.access import Access
+from appliance.backup import Backups
 from appliance.privacy import Privacy
 from appliance.schema import (
     Asker,
@@ -102,6 +103,8 @@ class Verbs:
         Consent, archives, erasure, deleted posts.
     access
         Roles, API keys, the audit log.
+    backups
+        Copies of everything: made, verified, restored.
     digest
         Stream what the posts of a period say, as an answer.
     reindex
@@ -120,5 +123,6 @@ class Verbs:
     ready: Callable[[], Awaitable[list[str]]]
     privacy: Privacy
     access: Access
+    backups: Backups
     reindex: Reindex
     digest: Digest

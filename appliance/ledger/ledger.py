@@ -14,7 +14,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from appliance.ledger import figures, protection
+from appliance.ledger import figures, protection, snapshot
 from appliance.ledger.access import Access
 from appliance.ledger.database import Database, rewrite
 from appliance.ledger.hot_posts import HotPosts
@@ -115,6 +115,16 @@ class Ledger:
     def close(self) -> None:
         """Finish waiting writes, fold the log into the file, release it. Closing twice is harmless."""
         self._database.close()
+
+    def copy_to(self, target: Path) -> None:
+        """Copy what is committed into a new file, while others read and write.
+
+        Parameters
+        ----------
+        target : Path
+            Not there yet.
+        """
+        snapshot.copy(self._database, target)
 
     def __enter__(self) -> Ledger:
         return self

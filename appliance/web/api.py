@@ -44,6 +44,7 @@ from appliance.schema import (
 from appliance.verbs import Verbs
 from appliance.web.admin import administering
 from appliance.web.guard import guard, where
+from appliance.web.operations import caring
 from appliance.web.problems import add_problems, described_error, language_of_request, problem
 from appliance.web.stream import SILENCE, ListenerGone, Mark, arrivals, event, pumped, unless_gone
 from appliance.web.wire import (
@@ -122,6 +123,7 @@ def create_api(verbs: Verbs, *, config: Config, metrics: Callable[[], bytes], ad
     api.include_router(health(verbs, metrics))
     api.include_router(operating(verbs, admin_token))
     api.include_router(administering(verbs, partial(only_operator, admin_token=admin_token)))
+    api.include_router(caring(verbs, partial(only_operator, admin_token=admin_token)))
     api.mount("/assets", StaticFiles(directory=PAGE))
     return api
 

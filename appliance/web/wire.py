@@ -262,3 +262,28 @@ def shown_result(result: SearchResult) -> SearchResult:
     """Return found posts as they may be shown."""
     found: Sequence[FoundPost] = result.found
     return replace(result, found=tuple(replace(hit, post=shown(hit.post)) for hit in found))
+
+
+class BackupBody(BaseModel):
+    """Where to write a backup, on the appliance's own disk."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    to: Annotated[str, Field(max_length=4096, description="Folder or file; empty is the settings' folder.")] = ""
+
+
+class VerifyBody(BaseModel):
+    """Which backup to verify."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: Annotated[str, Field(max_length=4096, description="Empty is the newest of the settings' folder.")] = ""
+
+
+class RestoreBody(BaseModel):
+    """Which backup to put back, and where."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: Annotated[str, Field(min_length=1, max_length=4096)]
+    into: Annotated[str, Field(min_length=1, max_length=4096, description="A folder that is empty or absent.")]
