@@ -34,6 +34,7 @@ def good(body: dict[str, Any]) -> list[Step]:
 async def written_by(server: OpenAIServer, sample_data: Path, folder: Path) -> AsyncIterator[App]:
     copy_data(sample_data, folder / "data")
     settings = {"generator_url": server.url, "answer_deadline_s": DEADLINE_S, "generator_context_tokens": 4096}
+    settings |= {"remembered_answers": 0}  # the same question is asked of every model
     async with open_app(config_for(folder / "data").model_copy(update=settings)) as app:
         yield app
 
