@@ -75,9 +75,7 @@ async def _serve(config: Config, demo: bool) -> None:
             async with connect(config) as client:
                 await _show_demo(client)
             configure_logs(config.log)
-        bot = (
-            "and the bot answers" if config.bot_token() else "no bot: TELEGRAM_BOT_TOKEN is empty"
-        )
+        bot = "and the bot answers" if config.bot_token() else "no bot: TELEGRAM_BOT_TOKEN is empty"
         out.print(f"\n[bold]{url}[/]  the page is open ({bot}). Ctrl+C stops.")
         await stop.wait()
         out.print("Stopping…")
