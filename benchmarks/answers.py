@@ -26,7 +26,7 @@ from benchmarks.calibrate import without
 from benchmarks.metrics import auroc
 from benchmarks.results import SHARED
 from benchmarks.sets import SearchSet, default_embedder, read_lines, read_set
-from models.ports import Embedder, EmbedderInfo, Generator
+from models.ports import Embedder, Generator
 
 OPERATOR = Asker(sees_everything=True)
 Ask = Callable[[str, str | None, frozenset[PostKey]], Awaitable[Answer]]
@@ -96,10 +96,9 @@ class Withholding:
     index: Index
     withheld: frozenset[PostKey]
 
-    @property
-    def embedder(self) -> EmbedderInfo:
-        """The index's embedder."""
-        return self.index.embedder
+    def __getattr__(self, name: str) -> Any:
+        """Leave everything else to the index."""
+        return getattr(self.index, name)
 
     def candidates(self, *place: Any, **named: Any) -> Candidates:
         """Find candidates and leave out what is withheld."""
