@@ -24,7 +24,7 @@ from rich.table import Table
 from appliance import __version__, sample, settings_docs
 from appliance.cli_admin import add_commands
 from appliance.cli_care import add_care
-from appliance.client import checked, connect, events, language
+from appliance.client import checked, connect, events, import_app, language
 from appliance.config import Config
 from appliance.errors import PostFinderError
 from appliance.logs import configure_logs
@@ -64,13 +64,12 @@ def serve(
 
 
 async def _serve(config: Config, demo: bool) -> None:
-    from appliance.app import open_app, open_doors  # seconds to import
-
+    app_room = import_app()
     configure_logs(config.log, least="warning" if demo else "info")
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_app(config) as opened, open_doors(opened) as url:
+    async with app_room.open_app(config) as opened, app_room.open_doors(opened) as url:
         if demo:
             async with connect(config) as client:
                 await _show_demo(client)
