@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip
 
-.PHONY: help run serve chat test slow live lint format ci bench report load screenshots lock clean
+.PHONY: help run serve chat test slow live lint format ci up down logs bench report load screenshots lock clean
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -60,7 +60,31 @@ format: $(VENV)/.dev  ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-ci: lint test  ## What the CI runs
+ci: lint .venv-check/.ok test  ## What the CI runs
+
+.venv-check/.ok: locks/check.txt locks/uv.txt | $(BIN)/uv
+	@$(BIN)/uv venv --quiet --clear --python $(PYTHON) .venv-check
+	@$(UV) install --quiet --python .venv-check --require-hashes -r locks/check.txt
+	@touch $@
+
+COMPOSE = docker compose -f compose/$(PROFILE).yaml $(if $(MONITORING),-f compose/monitoring.yaml)
+PROFILE ?= cpu
+export PROFILE
+
+up: compose/secrets/telegram_bot_token compose/secrets/grafana_admin_password  ## Start the containers (PROFILE=gpu for a language model, MONITORING=1 for Grafana)
+	@mkdir -p compose/import
+	@$(COMPOSE) up --build --detach --wait
+
+down:  ## Stop the containers; data, keys and weights stay
+	@$(COMPOSE) down
+
+logs:  ## Follow the containers' logs
+	@$(COMPOSE) logs --follow --tail 100
+
+compose/secrets/%:  # read by containers through the file's mode; other users of the host are kept out by the folder's
+	@install -d -m 700 compose/secrets
+	@if [ $* = telegram_bot_token ]; then : > $@; else head -c 18 /dev/urandom | base64 > $@; fi
+	@chmod 644 $@
 
 bench: $(VENV)/.dev  ## Run every benchmark suite, keep the results, render the README's tables
 	@$(BIN)/postfinder bench all
@@ -75,6 +99,9 @@ screenshots: $(VENV)/.dev  ## Make the pictures of the README (needs Chromium)
 lock: $(BIN)/uv  ## Renew the locked, hashed dependencies
 	@$(UV) compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o locks/base.txt
 	@$(UV) compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra report --extra load -c locks/base.txt pyproject.toml -o locks/dev.txt
+	@$(UV) compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra embedder -c locks/base.txt pyproject.toml -o locks/embedder.txt
+	@$(UV) compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 locks/check.in -o locks/check.txt
+	@$(UV) compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.12 --no-deps locks/answerer.in -o locks/answerer.txt
 
 clean:  ## Remove the environment and caches; data and weights stay
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	@rm -rf $(VENV) .venv-check .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
