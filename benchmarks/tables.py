@@ -151,7 +151,7 @@ def _ask(result: dict[str, Any]) -> str:
 def _import(result: dict[str, Any]) -> str:
     return "\n".join(
         [
-            "| posts | posts/s | the embedder alone, posts/s | share by the clock | by processor time | peak memory, MB |",
+            "| posts | posts/s | the embedder alone, posts/s | share by the clock | by CPU time | peak memory, MB |",
             "|---|---|---|---|---|---|",
             f"| {result['posts']:,} | {result['posts_per_s']:.0f} | {result['embedder_posts_per_s']:.0f} | "
             f"{result['share_of_embedder']:.0%} | {result['share_of_cpu']:.0%} | {result['peak_rss_mb']:.0f} |",
