@@ -20,6 +20,7 @@ from appliance import answer, feedback, ingest, members, reindex
 from appliance.access import Access
 from appliance.backup import RESTORING, Backups, keep_forever
 from appliance.cache import Memory
+from appliance.check import check
 from appliance.config import SERVING_FILE, Config
 from appliance.crowd import Crowd
 from appliance.digest import digest
@@ -30,6 +31,7 @@ from appliance.ledger import Ledger
 from appliance.links import post_link
 from appliance.metrics import Metrics
 from appliance.privacy import Privacy
+from appliance.probes import Finding
 from appliance.schema import (
     Asker,
     Channel,
@@ -125,7 +127,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         if config.generator_url:
             generator = load_generator(config.generator_url, config.generator_model)
             stack.push_async_callback(generator.aclose)
-        for note in (*ledger.notes, *await ingest.reconcile(index=writer(), ledger=ledger, embedder=embedder)):
+        mended = (*ledger.notes, *await ingest.reconcile(index=writer(), ledger=ledger, embedder=embedder))
+        for note in mended:
             log.warning("healed", what=note)
         troubles: list[str] = []
         metrics = Metrics(ledger, journal, troubles)
@@ -185,6 +188,13 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             saved=metrics.saved,
             memory=memory,
         )
+        backups = Backups.of(config, ledger, journal, shelf, vault)
+
+        async def look(fix: bool) -> list[Finding]:
+            return await check(
+                config=config, ledger=ledger, journal=journal, shelf=shelf, backups=backups, mended=mended, fix=fix
+            )
+
         verbs = Verbs(
             ask=Crowd(asking, config.max_questions_at_once).ask,
             search=find,
@@ -198,7 +208,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             ready=ready,
             privacy=Privacy(config, ledger, cast(Index, shelf), journal, vault),
             access=Access(ledger),
-            backups=Backups.of(config, ledger, journal, shelf, vault),
+            backups=backups,
+            check=look,
             digest=partial(
                 digest,
                 config=config,

@@ -27,7 +27,7 @@ from appliance.errors import PostFinderError, StartupError, StoreError
 from appliance.index import Index
 from appliance.journal import Journal, waiting
 from appliance.ledger import Ledger
-from appliance.ledger.snapshot import Contents, contents
+from appliance.ledger.snapshot import contents
 from appliance.shelf import CHOICE_FILE, Shelf
 from appliance.vault import KEYRING, MARK, Vault
 from models.ports import EmbedderInfo
@@ -37,6 +37,7 @@ STAGING = ".backup-"  # in the data folder, for the moment of a backup
 RESTORING = ".restoring"  # in the data folder, until a restore is complete
 LEDGER, JOURNAL = "ledger.duckdb", "journal.sqlite"
 OPENED = 500  # posts read through the vault at a verification
+LEFT_OUT = (".lock", ".new", ".cut", "-shm")  # of a data folder
 SPARE = 1.2  # free space needed, in sizes of what is copied
 
 log = structlog.get_logger()
@@ -343,7 +344,8 @@ def restore(file: Path, into: Path, vault: Vault) -> Backup:
             f"{into} holds data; a restore never overwrites.",
             cure=f"Move it aside first (mv {into} {into}.old), or restore --into another folder.",
         )
-    scratch.mkdir(parents=True, mode=0o700)
+    into.mkdir(parents=True, exist_ok=True, mode=0o700)
+    scratch.mkdir(mode=0o700)
     try:
         require_space(scratch, file)
         about = unpack(file, scratch / "data", key=vault.hash_key("backup"), vault_id=bytes.fromhex(vault.id))
@@ -390,11 +392,7 @@ def files_of(folder: Path) -> dict[str, Path]:
     chosen: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        is_kept = not any(part.startswith(".") for part in inside.parts) and path.suffix not in {
-            ".lock",
-            ".new",
-            ".cut",
-        }
+        is_kept = not any(part.startswith(".") for part in inside.parts) and not path.name.endswith(LEFT_OUT)
         if is_kept and path.is_file() and inside.name not in {SERVING_FILE, "LOCK"} and ".before-" not in inside.name:
             chosen[inside.as_posix()] = path
     return chosen
@@ -461,6 +459,3 @@ async def keep_forever(backups: Backups, *, first_s: float, every_s: float, fail
         except (PostFinderError, OSError) as error:
             failed(str(error))
         await asyncio.sleep(every_s)
-
-
-__all__ = ["Backup", "Backups", "Contents", "make_stopped", "restore", "vault_for", "verify"]

@@ -14,8 +14,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from appliance.client import checked, running
+from appliance.client import checked, connect, running
 from appliance.config import Config
+from appliance.logs import configure_logs
 
 out = Console(highlight=False, soft_wrap=True)
 Reach = Callable[[Callable[[httpx.AsyncClient], Awaitable[None]]], None]
@@ -89,6 +90,56 @@ def add_care(
                 f"{done['waiting']} updates and messages waited when it was made: they are worked on at the next "
                 "start, and what was sent since then is sent twice."
             )
+
+    @app.command()
+    def check(
+        fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+        json: Json = False,
+    ) -> None:
+        """Look at the machine, the stores, keys and backups; every finding names its cure. Exit 1 when one fails."""
+        config = read_config()
+        configure_logs(config.log, least="warning")
+        found = asyncio.run(_check(config, fix=fix))
+        if json:
+            print_json(found)
+        else:
+            for item in found:
+                mark = {"ok": "[green]ok[/]  ", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}[item["status"]]
+                cure = f" [bold]{escape(item['cure'])}[/]" if item["cure"] else ""
+                out.print(f"{mark} {escape(item['name'])}: {escape(item['what'])}{cure}")
+        if any(item["status"] == "fail" for item in found):
+            raise typer.Exit(1)
+
+    @app.command()
+    def upgrade(json: Json = False) -> None:
+        """Bring the data of a stopped appliance to this version: check, back up, migrate, try, or go back."""
+        from appliance.upgrade import upgrade as bring_up  # seconds to import
+
+        config = read_config()
+        configure_logs(config.log, least="warning")
+        done = asyncio.run(bring_up(config, tell=lambda line: None if json else out.print(escape(line))))
+        if json:
+            print_json(done)
+        else:
+            out.print(f"[bold]Upgraded[/]: {done.posts} posts, {done.questions} questions. Start it: postfinder serve")
+
+
+async def _check(config: Config, *, fix: bool) -> list[dict[str, Any]]:
+    client = await running(config)
+    if client is not None:
+        async with client:
+            found: list[dict[str, Any]] = checked(await client.post("/admin/check", json={"fix": fix}))
+            return found
+    from appliance.check import check_stopped  # a second to import
+
+    stopped: list[dict[str, Any]] = orjson.loads(orjson.dumps(await asyncio.to_thread(check_stopped, config, fix=fix)))
+    hopeless = {"cpu", "keys", "restore", "disk kind"}
+    if not fix or any(item["status"] == "fail" and item["name"] in hopeless for item in stopped):
+        return stopped
+    async with connect(config) as opened:  # opening heals, migrates and rebuilds
+        after: list[dict[str, Any]] = checked(await opened.post("/admin/check", json={"fix": True}))
+    known = {item["name"] for item in after}
+    return [item for item in stopped if item["is_mended"] or item["name"] not in known] + after
 
 
 async def _restore(config: Config, file: Path, target: Path) -> dict[str, Any]:

@@ -202,7 +202,7 @@ async def reconcile(*, index: Index, ledger: Ledger, embedder: Embedder) -> list
     caught = await _catch_up(index=index, ledger=ledger, embedder=embedder)
     if caught:
         notes.append(f"{caught} posts were saved but not searchable; now they are.")
-    missing, orphans = await _in_thread(_difference, index, ledger)
+    missing, orphans = await _in_thread(difference, index, ledger)
     if orphans:
         await _in_thread(index.remove, orphans)
         await _in_thread(index.compact)
@@ -406,8 +406,19 @@ async def _catch_up(*, index: Index, ledger: Ledger, embedder: Embedder) -> int:
     return caught
 
 
-def _difference(index: Index, ledger: Ledger) -> tuple[list[PostKey], list[PostKey]]:
-    """Find the posts of the ledger that the index lacks, and those of the index that the ledger lacks."""
+def difference(index: Index, ledger: Ledger) -> tuple[list[PostKey], list[PostKey]]:
+    """Find the posts of the ledger that the index lacks, and those of the index that the ledger lacks. Blocking.
+
+    Parameters
+    ----------
+    index : Index
+    ledger : Ledger
+
+    Returns
+    -------
+    (list of PostKey, list of PostKey)
+        Sorted; posts without a letter are in no index.
+    """
     counts = ledger.post_counts()
     if index.post_counts() == counts:
         return [], []

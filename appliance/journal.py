@@ -702,8 +702,11 @@ def waiting(path: Path) -> dict[str, int]:
         It is damaged.
     """
     mend = "Move it aside: updates and messages waiting in it are lost, unless a backup holds them."
+    log = path.with_name(f"{path.name}-wal")
+    is_whole = not log.exists() or not log.stat().st_size  # then SQLite makes no files beside it
+    options = "mode=ro&immutable=1" if is_whole else "mode=ro"
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as connection:
             verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
             found = dict(connection.execute(_COUNT).fetchall())
     except sqlite3.DatabaseError as error:

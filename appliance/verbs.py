@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from appliance.access import Access
 from appliance.backup import Backups
 from appliance.privacy import Privacy
+from appliance.probes import Finding
 from appliance.schema import (
     Asker,
     ChannelStatus,
@@ -105,6 +106,8 @@ class Verbs:
         Roles, API keys, the audit log.
     backups
         Copies of everything: made, verified, restored.
+    check
+        Look at the machine and the stores; with ``fix`` mend what can be mended.
     digest
         Stream what the posts of a period say, as an answer.
     reindex
@@ -124,5 +127,6 @@ class Verbs:
     privacy: Privacy
     access: Access
     backups: Backups
+    check: Callable[[bool], Awaitable[list[Finding]]]
     reindex: Reindex
     digest: Digest

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from appliance.verbs import Verbs
 from appliance.web.admin import PROBLEMS, json_of
-from appliance.web.wire import BackupBody, RestoreBody, VerifyBody
+from appliance.web.wire import BackupBody, CheckBody, RestoreBody, VerifyBody
 
 
 def caring(verbs: Verbs, only_operator: Callable[[Request], None]) -> APIRouter:
@@ -46,5 +46,11 @@ def caring(verbs: Verbs, only_operator: Callable[[Request], None]) -> APIRouter:
         """Put a backup into another folder."""
         only_operator(request)
         return json_of(await verbs.backups.restore(Path(body.file), Path(body.into)))
+
+    @router.post("/check")
+    async def check(request: Request, body: CheckBody) -> Response:
+        """Look at the machine and the stores; every finding names its cure."""
+        only_operator(request)
+        return json_of(await verbs.check(body.fix))
 
     return router

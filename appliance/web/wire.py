@@ -287,3 +287,11 @@ class RestoreBody(BaseModel):
 
     file: Annotated[str, Field(min_length=1, max_length=4096)]
     into: Annotated[str, Field(min_length=1, max_length=4096, description="A folder that is empty or absent.")]
+
+
+class CheckBody(BaseModel):
+    """Whether to mend what can be mended."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fix: bool = False
