@@ -463,6 +463,10 @@ async def test_openapi_describes_every_route(client: httpx.AsyncClient) -> None:
         "/admin/keys/{key_id}/revoke",
         "/admin/master-key/rotate",
         "/admin/audit",
+        "/admin/backup",
+        "/admin/backup/verify",
+        "/admin/check",
+        "/admin/restore",
         "/admin/reindex",
         "/digest",
     }
