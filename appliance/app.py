@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import structlog
@@ -49,6 +49,9 @@ from appliance.verbs import Verbs
 from appliance.web.api import create_api
 from models.errors import ModelError
 from models.load import load_embedder, load_generator
+
+if TYPE_CHECKING:
+    from appliance.bot.webhook import Webhook
 
 FIRST_EXPIRY_S = 60.0  # after the start, so that the first questions come first
 EXPIRE_EVERY_S = 86_400.0
@@ -189,6 +192,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             memory=memory,
         )
         backups = Backups.of(config, ledger, journal, shelf, vault)
+        stack.push_async_callback(backups.close)
 
         async def look(fix: bool) -> list[Finding]:
             return await check(
@@ -288,7 +292,8 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     """
     config = app.config
     token = secrets.token_urlsafe(32)
-    api = create_api(app.verbs, config=config, metrics=app.metrics, admin_token=token)
+    hook = _webhook(app) if with_bot else None
+    api = create_api(app.verbs, config=config, metrics=app.metrics, admin_token=token, hook=hook)
     server = uvicorn.Server(
         uvicorn.Config(
             api,
@@ -322,7 +327,7 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     )
     bot: asyncio.Task[None] | None = None
     if with_bot and config.bot_token():
-        bot = asyncio.create_task(_run_bot(app))
+        bot = asyncio.create_task(_run_bot(app, hook))
         bot.add_done_callback(partial(_report, app.troubles))
     try:
         yield url
@@ -349,11 +354,28 @@ async def _keep_periods(app: App) -> None:
         await asyncio.sleep(EXPIRE_EVERY_S)
 
 
-async def _run_bot(app: App) -> None:
+def _webhook(app: App) -> Webhook | None:
+    """Make the intake of a webhook where one is set.
+
+    Raises
+    ------
+    StartupError
+        It has no secret, or no HTTPS address.
+    """
+    config, token = app.config, app.config.bot_token()
+    if not token or not config.telegram_webhook_url:
+        return None
+    from appliance.bot.webhook import Webhook
+
+    secret = config.telegram_webhook_secret.get_secret_value()
+    return Webhook.of(config.telegram_webhook_url, secret, token=token, journal=app.journal)
+
+
+async def _run_bot(app: App, hook: Webhook | None) -> None:
     from appliance.bot import run_bot  # aiogram's types take seconds to import: the page opens first
 
     token = app.config.bot_token()
-    await run_bot(app.verbs, token=token, api_base=app.config.telegram_api, journal=app.journal)
+    await run_bot(app.verbs, token=token, api_base=app.config.telegram_api, journal=app.journal, hook=hook)
 
 
 async def _serve(server: uvicorn.Server) -> None:

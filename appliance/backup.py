@@ -82,6 +82,7 @@ class Backups:
     shelf: Shelf
     vault: Vault
     _alone: asyncio.Lock
+    _under_way: set[asyncio.Task[Any]]
     _copied_at: int = -1
 
     @classmethod
@@ -89,7 +90,7 @@ class Backups:
         """Bind the stores; see the class."""
         for leftover in config.data_dir.glob(f"{STAGING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        return cls(config, ledger, journal, shelf, vault, asyncio.Lock())
+        return cls(config, ledger, journal, shelf, vault, asyncio.Lock(), set())
 
     async def make(self, to: Path | None = None) -> Backup:
         """Back up everything while questions are answered.
@@ -109,7 +110,7 @@ class Backups:
             No space, no right to write, or a file of that name is there.
         """
         async with self._alone:
-            made = await asyncio.to_thread(self._make, to)
+            made = await self._finished(self._make, to)
             detail = {"bytes": made.bytes, "took_s": round(made.took_s, 1)}
             await asyncio.to_thread(self.ledger.record, "backup", subject=Path(made.file).name, detail=detail)
         return made
@@ -155,7 +156,7 @@ class Backups:
             It is not what was backed up.
         """
         async with self._alone:
-            checked = await asyncio.to_thread(self._verify, file)
+            checked = await self._finished(self._verify, file)
             noted = {"file": checked.file, "made_at": checked.made_at, "at": datetime.now(UTC).isoformat()}
             await asyncio.to_thread(self.ledger.set_setting, VERIFIED, noted)
         return checked
@@ -165,7 +166,7 @@ class Backups:
 
     async def restore(self, file: Path, into: Path) -> Backup:
         """Put a backup into another folder than the one served; see `restore`."""
-        return await asyncio.to_thread(self._restore, file, into)
+        return await self._finished(self._restore, file, into)
 
     def _restore(self, file: Path, into: Path) -> Backup:
         if into.resolve() == self.config.data_dir.resolve():
@@ -194,6 +195,17 @@ class Backups:
             old.unlink()
         log.info("backup made and verified", file=Path(made.file).name, bytes=made.bytes, took_s=round(made.took_s, 1))
         return made
+
+    async def close(self) -> None:
+        """Wait for what is under way: the stores it reads may be closed then."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def _finished(self, work: Callable[..., Backup], *words: Path | None) -> Backup:
+        """Run work in a thread, which goes on when whoever waits for it leaves."""
+        task = asyncio.create_task(asyncio.to_thread(work, *words))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
 
     async def copy_keyring(self) -> None:
         """Copy the keyring where the settings say, when keys were made or destroyed since the last copy."""

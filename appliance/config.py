@@ -65,6 +65,17 @@ class Config(BaseSettings):
         str, Field(description="File that holds the bot token, read where the token itself is not set.")
     ] = ""
     telegram_api: Annotated[str, Field(description="Base URL of the Bot API server; empty takes Telegram's own.")] = ""
+    telegram_webhook_url: Annotated[
+        str,
+        Field(
+            description="Public https address that Telegram posts updates to, led to `/telegram/webhook` of the web "
+            "door; empty fetches them."
+        ),
+    ] = ""
+    telegram_webhook_secret: Annotated[
+        SecretStr,
+        Field(description="Secret that every posted update must carry: 16 to 256 letters, digits, `_` and `-`."),
+    ] = SecretStr("")
     log: Annotated[Literal["auto", "json", "plain"], Field(description="Log lines as JSON, plain, or by terminal.")] = (
         "auto"
     )

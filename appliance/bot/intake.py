@@ -152,11 +152,16 @@ def _id_of(update: dict[str, Any]) -> int:
     return update_id
 
 
-async def _set_aside(bot: Bot, journal: Journal, body: bytes) -> list[tuple[int, bytes]]:
+def update_id_in(body: bytes) -> int | None:
+    """Find an update's id in what cannot be read; None when there is none."""
     found = _UPDATE_ID.search(body)
-    if found is None:
+    return int(found[1]) if found else None
+
+
+async def _set_aside(bot: Bot, journal: Journal, body: bytes) -> list[tuple[int, bytes]]:
+    update_id = update_id_in(body)
+    if update_id is None:
         raise ValueError("a reply that holds no update")
-    update_id = int(found[1])
     await asyncio.to_thread(journal.take_in, bot.id, [(update_id, body)])
     await asyncio.to_thread(journal.quarantine, (bot.id, update_id), "not JSON")
     log.error("update quarantined", update_id=update_id, why="not JSON")

@@ -6,22 +6,24 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import structlog
 from aiogram import Bot
 from aiogram.client.default import DefaultBotProperties
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
-from aiogram.exceptions import AiogramError, TelegramNotFound, TelegramUnauthorizedError
+from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramNotFound, TelegramUnauthorizedError
 from aiogram.types import BotCommand, LinkPreviewOptions
 from aiogram.utils.token import TokenValidationError
 
 from appliance.bot.courtesies import Courtesies
-from appliance.bot.intake import backoff_s, feed, poll
+from appliance.bot.intake import WANTED, backoff_s, feed, poll
 from appliance.bot.lanes import Job, Lanes
 from appliance.bot.outbox import Outbox
 from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.routers import create_dispatcher
+from appliance.bot.webhook import Webhook
 from appliance.bot.work import work_on
 from appliance.errors import StartupError
 from appliance.journal import Journal, Update
@@ -44,6 +46,7 @@ async def run_bot(
     journal: Journal,
     pace: Pace | None = None,
     grace_s: float = 8.0,
+    hook: Webhook | None = None,
 ) -> None:
     """Serve Telegram until cancelled; what is not finished then waits in the journal.
 
@@ -59,6 +62,8 @@ async def run_bot(
         How fast to send; a little under Telegram's limits by default.
     grace_s : float
         How long work under way may take to end at a stop.
+    hook : Webhook, optional
+        Takes updates in that Telegram posts; without one they are fetched.
 
     Raises
     ------
@@ -70,7 +75,7 @@ async def run_bot(
     outbox = Outbox(bot, journal, pacer)
     courtesies = Courtesies(bot, pacer)
     lanes = Lanes(LANES_AT_ONCE)
-    arrived, alone = asyncio.Event(), asyncio.Lock()
+    arrived, alone = hook.arrived if hook else asyncio.Event(), asyncio.Lock()
 
     async def dialogue_of(chat_id: int, message_id: int) -> str | None:
         return await asyncio.to_thread(journal.dialogue_of, chat_id, message_id)
@@ -80,12 +85,12 @@ async def run_bot(
     def job(update: Update) -> Job:
         return partial(work_on, update, bot=bot, dispatcher=dispatcher, journal=journal, outbox=outbox, alone=alone)
 
-    tasks: list[asyncio.Task[None]] = []
+    tasks: list[asyncio.Task[Any]] = []
     try:
-        await introduce(bot)
+        await introduce(bot, hook)
         sender = asyncio.create_task(_keep(outbox.run))
         tasks = [
-            asyncio.create_task(poll(bot, journal, arrived.set)),
+            asyncio.create_task(asyncio.Event().wait() if hook else poll(bot, journal, arrived.set)),
             asyncio.create_task(feed(journal, lanes, job, arrived)),
             asyncio.create_task(_keep(partial(_prune, journal))),
             sender,
@@ -122,20 +127,28 @@ def open_bot(token: str, api_base: str) -> Bot:
         raise StartupError("The Telegram token is malformed.", cure=NEW_TOKEN) from error
 
 
-async def introduce(bot: Bot) -> None:
-    """Learn the bot's own name, leave any webhook, and set the menu of commands; patient until Telegram answers.
+async def introduce(bot: Bot, hook: Webhook | None = None) -> None:
+    """Learn the bot's own name, set the webhook or leave any, set the menu of commands; patient until Telegram answers.
 
     Raises
     ------
     StartupError
-        The token is refused.
+        The token or the webhook's address is refused.
     """
     failures = 0
     while True:
         try:
             me = await bot.me()
-            await bot.delete_webhook(drop_pending_updates=False)
+            if hook is None:
+                await bot.delete_webhook(drop_pending_updates=False)
+            else:
+                await bot.set_webhook(hook.url, secret_token=hook.secret, allowed_updates=list(WANTED))
             break
+        except TelegramBadRequest as error:
+            raise StartupError(
+                f"Telegram refuses the webhook: {error.message}.",
+                cure="Mend POSTFINDER_TELEGRAM_WEBHOOK_URL, or leave it empty: updates are fetched then.",
+            ) from error
         except (TelegramUnauthorizedError, TelegramNotFound) as error:
             raise StartupError("Telegram refuses the token.", cure=NEW_TOKEN) from error
         except AiogramError as error:
@@ -174,7 +187,7 @@ async def _prune(journal: Journal) -> None:
         await asyncio.sleep(PRUNE_EVERY_S)
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

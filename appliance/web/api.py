@@ -46,6 +46,9 @@ from appliance.web.admin import administering
 from appliance.web.guard import guard, where
 from appliance.web.operations import caring
 from appliance.web.problems import add_problems, described_error, language_of_request, problem
+from appliance.web.receiving import MAX_BYTES as MAX_UPDATE_BYTES
+from appliance.web.receiving import PATH as UPDATES_PATH
+from appliance.web.receiving import Receiver, receiving
 from appliance.web.stream import SILENCE, ListenerGone, Mark, arrivals, event, pumped, unless_gone
 from appliance.web.wire import (
     AskBody,
@@ -82,7 +85,9 @@ Id = Annotated[int, InPath(ge=1, le=MAX_ID)]
 Stack = Annotated[AsyncExitStack, Depends(open_stack)]
 
 
-def create_api(verbs: Verbs, *, config: Config, metrics: Callable[[], bytes], admin_token: str) -> FastAPI:
+def create_api(
+    verbs: Verbs, *, config: Config, metrics: Callable[[], bytes], admin_token: str, hook: Receiver | None = None
+) -> FastAPI:
     """Build the web door.
 
     Parameters
@@ -95,6 +100,8 @@ def create_api(verbs: Verbs, *, config: Config, metrics: Callable[[], bytes], ad
         Returns the Prometheus text.
     admin_token : str
         Bearer token of the operator's own shell.
+    hook : Receiver, optional
+        Takes the updates Telegram posts.
 
     Returns
     -------
@@ -108,7 +115,7 @@ def create_api(verbs: Verbs, *, config: Config, metrics: Callable[[], bytes], ad
         docs_url=None,  # the built-in pages fetch their scripts from outside
         redoc_url=None,
         middleware=[
-            Middleware(guard, max_body_bytes=config.max_body_bytes),
+            Middleware(guard, max_body_bytes=config.max_body_bytes, larger={UPDATES_PATH: MAX_UPDATE_BYTES}),
             Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5),
         ],
     )
@@ -124,6 +131,8 @@ def create_api(verbs: Verbs, *, config: Config, metrics: Callable[[], bytes], ad
     api.include_router(operating(verbs, admin_token))
     api.include_router(administering(verbs, partial(only_operator, admin_token=admin_token)))
     api.include_router(caring(verbs, partial(only_operator, admin_token=admin_token)))
+    if hook is not None:
+        api.include_router(receiving(hook))
     api.mount("/assets", StaticFiles(directory=PAGE))
     return api
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import perf_counter
 
@@ -32,7 +32,13 @@ QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = perf_counter) -> ASGIApp:
+def guard(
+    app: ASGIApp,
+    *,
+    max_body_bytes: int,
+    clock: Callable[[], float] = perf_counter,
+    larger: Mapping[str, int] | None = None,
+) -> ASGIApp:
     """Wrap an ASGI application with the manners of the house.
 
     Parameters
@@ -43,6 +49,8 @@ def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = per
         Of a refused body at most `LINGER_BYTES` are read and dropped; a claim above that is answered at once.
     clock : callable
         Seconds, for the log.
+    larger : mapping of str to int, optional
+        Larger limits by path.
 
     Returns
     -------
@@ -56,6 +64,7 @@ def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = per
             await app(scope, receive, send)
             return
         began = clock()
+        limit = max(max_body_bytes, (larger or {}).get(scope["path"], 0))
         status = 0
         read = 0
 
@@ -63,7 +72,7 @@ def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = per
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > max_body_bytes:
+            if read > limit:
                 await drain(receive)
                 raise HTTPException(413)
             return message
@@ -83,7 +92,7 @@ def guard(app: ASGIApp, *, max_body_bytes: int, clock: Callable[[], float] = per
         headers = Headers(scope=scope)
         language = language_of_headers(headers)
         try:
-            if (claim := claimed(headers)) > max_body_bytes:
+            if (claim := claimed(headers)) > limit:
                 if claim <= LINGER_BYTES:
                     await drain(receive)
                 await problem(413, "body_too_large", language)(scope, receive, dressed)
