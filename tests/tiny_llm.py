@@ -10,7 +10,9 @@ from tests import tiny_m3
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:"
 
 
-def make(folder: Path, *, layers: int = 4, hidden: int = 256, kv_heads: int = 2, head_dim: int = 64) -> Path:
+def make(
+    folder: Path, *, layers: int = 4, hidden: int = 256, kv_heads: int = 2, head_dim: int = 64, context: int = 4096
+) -> Path:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -28,7 +30,7 @@ def make(folder: Path, *, layers: int = 4, hidden: int = 256, kv_heads: int = 2,
         num_attention_heads=2 * kv_heads,
         num_key_value_heads=kv_heads,
         head_dim=head_dim,
-        max_position_embeddings=4096,
+        max_position_embeddings=context,
         initializer_range=0.2,
         bos_token_id=0,
         pad_token_id=1,
