@@ -29,7 +29,7 @@ from appliance.ledger.wal import heal, logs_of, set_aside, sync
 
 Result = TypeVar("Result")
 
-SCHEMA = "0002"  # newest step in migrations/versions
+SCHEMA = "0006"  # newest step in migrations/versions
 MIGRATIONS = Path(__file__).parent / "migrations"
 WRITES_TOGETHER = 256  # waiting writes that may share one transaction
 BULK_ROWS = 2  # from this many rows DuckDB's inserts go through Arrow, the faster way

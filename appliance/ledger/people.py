@@ -12,18 +12,17 @@ import sqlalchemy as sa
 
 from appliance.ledger.database import Database
 from appliance.ledger.protection import REWRITE_DUE, buried, erase_channel, erase_people, remember
-from appliance.ledger.sealing import open_row
+from appliance.ledger.sealing import SEALED, open_row
 from appliance.ledger.tables import (
     consent,
     event,
     feedback,
-    membership,
     opt_out,
+    personal_tables,
     post,
     question,
     receipt,
     user,
-    user_subscription,
 )
 from appliance.schema import Post, PostKey
 from appliance.vault import Vault
@@ -127,10 +126,10 @@ class People:
             Opened rows by table.
         """
         found: dict[str, list[dict[str, Any]]] = {}
-        for table in (user, consent, membership, user_subscription, question, feedback):
+        for table in personal_tables():
             rows = self._database.read(sa.select(*table.c).where(table.c.user_id == user_id))
             values = [dict(row._mapping) for row in rows]
-            if table in {user, question, feedback}:
+            if table.name in SEALED:
                 values = [open_row(self._vault, table.name, row) for row in values]
             found[str(table.name)] = values
         done = self._database.read(sa.select(*event.c).where(event.c.actor_id == user_id))

@@ -12,15 +12,14 @@ from appliance.ledger.posts import has_key, pages
 from appliance.ledger.sealing import seal_table
 from appliance.ledger.tables import (
     channel,
-    consent,
     feedback,
     membership,
+    personal_tables,
     post,
     question,
     setting,
     unindexed,
     user,
-    user_subscription,
 )
 from appliance.schema import PostKey
 from appliance.vault import Vault
@@ -129,12 +128,11 @@ def erase_people(connection: sa.Connection, user_ids: list[int]) -> dict[str, in
     dict of str to int
         Rows deleted by table.
     """
-    tables = (feedback, question, consent, membership, user_subscription, user)
     asked = sa.select(question.c.question_id).where(question.c.user_id.in_(user_ids))
     others = connection.execute(sa.delete(feedback).where(feedback.c.question_id.in_(asked))).rowcount
     counts = {
         str(table.name): connection.execute(sa.delete(table).where(table.c.user_id.in_(user_ids))).rowcount
-        for table in tables
+        for table in personal_tables()
     }
     counts["feedback"] += others
     return counts

@@ -9,7 +9,7 @@ import orjson
 import sqlalchemy as sa
 
 from appliance.ledger.rows import POST_COLUMNS, QUESTION_COLUMNS, content_hash, post_of
-from appliance.ledger.tables import feedback, post, question, user
+from appliance.ledger.tables import feedback, metadata, post, question, user
 from appliance.vault import Vault, channel, person
 
 SEALED: dict[str, tuple[str, ...]] = {
@@ -105,14 +105,10 @@ def open_question(vault: Vault | None, row: Sequence[Any]) -> Sequence[Any]:
 
 
 def owner_of(table: str, values: dict[str, Any]) -> tuple[str, str]:
-    """Name whose key seals a row, and the row itself."""
-    if table == "post":
-        return channel(values["channel_id"]), f"{values['channel_id']}/{values['message_id']}"
-    if table == "question":
-        return person(values["user_id"]), values["question_id"]
-    if table == "feedback":
-        return person(values["user_id"]), f"{values['question_id']}/{values['user_id']}"
-    return person(values["user_id"]), str(values["user_id"])
+    """Name whose key seals a row (its person's, else its channel's), and the row itself by its primary key."""
+    columns = metadata.tables[table]
+    owner = person(values["user_id"]) if "user_id" in columns.c else channel(values["channel_id"])
+    return owner, "/".join(str(values[column.name]) for column in columns.primary_key.columns)
 
 
 def seal_table(vault: Vault, connection: sa.Connection, table: sa.Table, page: int = 2000) -> int:

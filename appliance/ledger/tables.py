@@ -222,3 +222,20 @@ receipt = Table(  # of erasures; free of personal data
     Column("erased_at", UtcDateTime, nullable=False),
     Column("counts", JSON, nullable=False),
 )
+
+
+# Members: alerts, modes of chats, surveys
+
+
+# Plans: limits, use, payments
+
+
+# Community: repeated questions, unanswered ones, approved answers, corrections, live channels
+
+
+# Order: admission, bans, signs of abuse
+
+
+def personal_tables() -> list[Table]:
+    """Return the tables with a ``user_id``: what they hold of a person is exported and erased with them."""
+    return [table for table in metadata.sorted_tables if "user_id" in table.c]
