@@ -63,6 +63,7 @@ class Journal:
         self._turn = threading.Lock()
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._closed = False
+        self.queued: Callable[[], None] = _nobody  # told after `enqueue`, from whatever thread; the sender's bell
         self._durably(self._protect)
         self.maybe_twice = self._durably(self._requeue_half_sent)
 
@@ -310,7 +311,9 @@ class Journal:
         list of int
             Outbox ids.
         """
-        return self._durably(lambda: self._enqueue(outgoing))
+        queued = self._durably(lambda: self._enqueue(outgoing))
+        self.queued()
+        return queued
 
     def due(self, now: float, *, limit: int = 100) -> list[Queued]:
         """List messages that may go out now: finals first, then in order of queueing.
@@ -714,3 +717,7 @@ def waiting(path: Path) -> dict[str, int]:
     if verdict != "ok":
         raise StoreError(f"The journal {path} is damaged: {verdict[:200]}.", cure=mend)
     return {name: found.get(name, 0) for name in _COUNTED}
+
+
+def _nobody() -> None:
+    """Nobody sends: there is no bot."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from aiogram import Bot
@@ -80,6 +80,8 @@ async def run_bot(
     async def dialogue_of(chat_id: int, message_id: int) -> str | None:
         return await asyncio.to_thread(journal.dialogue_of, chat_id, message_id)
 
+    loop = asyncio.get_running_loop()
+    journal.queued = lambda: cast(None, loop.call_soon_threadsafe(outbox.wake))
     dispatcher = create_dispatcher(verbs, courtesies, dialogue_of)
 
     def job(update: Update) -> Job:
@@ -99,6 +101,7 @@ async def run_bot(
         for task in ended:
             task.result()
     finally:
+        journal.queued = _nobody
         await _end(tasks[:3])
         await lanes.close(grace_s)
         await courtesies.close()
@@ -191,3 +194,7 @@ async def _end(tasks: list[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _nobody() -> None:
+    """Nobody sends any more."""

@@ -18,6 +18,7 @@ from appliance.ledger import figures, protection, snapshot
 from appliance.ledger.access import Access
 from appliance.ledger.database import Database, rewrite
 from appliance.ledger.hot_posts import HotPosts
+from appliance.ledger.order import Order
 from appliance.ledger.people import People
 from appliance.ledger.posts import PostChanges, Sorted, has_key, newest, pages, sort_posts, store
 from appliance.ledger.rows import POST_COLUMNS, QUESTION_COLUMNS, post_of, question_of, question_values, storable
@@ -56,6 +57,8 @@ class Ledger:
         Consent, archives, erasure, opting out, retention.
     access : Access
         Roles, API keys, the audit log.
+    order : Order
+        Who is let in, who is banned.
     """
 
     def __init__(self, database: Database, vault: Vault | None = None) -> None:
@@ -65,6 +68,7 @@ class Ledger:
         self._vault = vault
         self.people = People(database, vault)
         self.access = Access(database)
+        self.order = Order(database, vault)
         self._read = database.read
         self._write = database.write
         self._hot = HotPosts(HOT_CHARS)

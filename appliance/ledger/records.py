@@ -23,6 +23,10 @@ PURPOSES: dict[str, tuple[str, str, str]] = {
     "event": ("to account for administrative acts", "administrators", "keep_events_days"),
     "api_key": ("to let programs ask", "their owners", "until expired and removed"),
     "opt_out": ("not to keep an author's posts again", "authors, by a keyed hash", "for ever"),
+    "admission": ("to let in who may ask", "members", "with the person"),
+    "invited": ("to let in people before they write", "the invited, by a keyed hash", "until withdrawn"),
+    "ban": ("to keep order, and to explain a ban", "members", "until the ban ends, or with the person"),
+    "barred": ("so that erasing oneself does not end a ban", "the banned, by a keyed hash", "until the ban ends"),
     "receipt": ("to prove an erasure", "nobody: counts alone", "for ever"),
 }
 PERSONAL = {  # beyond what is sealed
@@ -32,6 +36,8 @@ PERSONAL = {  # beyond what is sealed
     "user_subscription": {"user_id"},
     "question": {"user_id"},
     "feedback": {"user_id"},
+    "admission": {"user_id"},
+    "ban": {"user_id"},
     "event": {"actor_id"},
     "api_key": {"name"},
 }

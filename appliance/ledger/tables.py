@@ -235,6 +235,42 @@ receipt = Table(  # of erasures; free of personal data
 
 # Order: admission, bans, signs of abuse
 
+admission = Table(  # where not everyone may ask: who asked to be let in, and what was decided
+    "admission",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),  # waiting, member, refused
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("decided_at", UtcDateTime),
+)
+
+invited = Table(  # people let in before they write, by a keyed hash of their @username or number
+    "invited",
+    metadata,
+    Column("who", String(16), primary_key=True),
+    Column("added_at", UtcDateTime, nullable=False),
+)
+
+ban = Table(  # in force, with what the person is told; what came before stands in the audit log
+    "ban",
+    metadata,
+    Column("user_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("cause", String(16), nullable=False),  # hand, or the sign of abuse
+    Column("reason", Text, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+    Column("appeal", Text, nullable=False),
+    Column("appealed_at", UtcDateTime),
+    Column("answered_at", UtcDateTime),
+)
+
+barred = Table(  # the same by a keyed hash of Telegram's number: erasing oneself does not end a ban
+    "barred",
+    metadata,
+    Column("who", String(16), primary_key=True),
+    Column("until", UtcDateTime),
+)
+
 
 def personal_tables() -> list[Table]:
     """Return the tables with a ``user_id``: what they hold of a person is exported and erased with them."""
