@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import aiohttp
@@ -19,11 +19,11 @@ from appliance.journal import Journal, Update
 
 log = structlog.get_logger()
 
-WANTED = ("message", "edited_message", "callback_query")
 POLL_S = 25
 PATIENCE_S = 15  # beyond the poll, for a slow network
 MOST_WAITING = 1000  # updates in lanes; more wait in the journal, then at Telegram
 LONGEST_RETRY_S = 30.0
+ASIDE = {"stopped_message_generation"}
 CURES = {
     401: "The token is wrong or revoked: take a new one from @BotFather.",
     404: "The token is malformed: take it from @BotFather again.",
@@ -32,7 +32,7 @@ CURES = {
 _UPDATE_ID = re.compile(rb'"update_id"\s*:\s*(\d{1,18})\b')
 
 
-async def poll(bot: Bot, journal: Journal, arrived: Callable[[], None]) -> None:
+async def poll(bot: Bot, journal: Journal, arrived: Callable[[], None], wanted: Sequence[str] = ()) -> None:
     """Fetch updates for ever: put them on disk, tell `arrived`, acknowledge them with the next call.
 
     What cannot be fetched or stored is tried again, unacknowledged; an update that cannot be read is stored as it came
@@ -45,12 +45,14 @@ async def poll(bot: Bot, journal: Journal, arrived: Callable[[], None]) -> None:
     journal : Journal
     arrived : callable
         Called when new updates are on disk.
+    wanted : sequence of str, optional
+        Kinds of updates; none leaves the choice to Telegram.
     """
     offset = failures = 0
     limit = 100
     while True:
         try:
-            status, body = await get_updates(bot, offset, limit)
+            status, body = await get_updates(bot, offset, limit, wanted)
             if status != 200:
                 raise RefusedError(status, body)
             updates = read_updates(body)
@@ -96,7 +98,7 @@ class RefusedError(Exception):
             self.retry_after_s = 0.0
 
 
-async def get_updates(bot: Bot, offset: int, limit: int) -> tuple[int, bytes]:
+async def get_updates(bot: Bot, offset: int, limit: int, wanted: Sequence[str] = ()) -> tuple[int, bytes]:
     """Ask for updates, waiting up to `POLL_S` seconds for one.
 
     Parameters
@@ -106,6 +108,7 @@ async def get_updates(bot: Bot, offset: int, limit: int) -> tuple[int, bytes]:
         One more than the last update that is on disk; 0 starts at the first unconfirmed one.
     limit : int
         At most this many.
+    wanted : sequence of str, optional
 
     Returns
     -------
@@ -115,7 +118,9 @@ async def get_updates(bot: Bot, offset: int, limit: int) -> tuple[int, bytes]:
     if not isinstance(bot.session, AiohttpSession):
         raise TypeError("updates are fetched through an aiohttp session")
     client = await bot.session.create_session()
-    asked: dict[str, Any] = {"timeout": POLL_S, "limit": limit, "allowed_updates": list(WANTED)}
+    asked: dict[str, Any] = {"timeout": POLL_S, "limit": limit}
+    if wanted:
+        asked["allowed_updates"] = list(wanted)
     if offset:
         asked["offset"] = offset
     async with client.post(
@@ -200,7 +205,9 @@ async def feed(journal: Journal, lanes: Lanes, job: Callable[[Update], Job], arr
 
 
 def lane_of(raw: bytes) -> Hashable:
-    """Choose an update's lane: its chat, so that a chat is answered in order; presses of buttons have their own.
+    """Choose an update's lane: its chat, so that a chat is answered in order; what has no chat goes by its person.
+
+    A press of Stop must not wait behind the answer that it stops.
 
     Parameters
     ----------
@@ -212,9 +219,12 @@ def lane_of(raw: bytes) -> Hashable:
     """
     try:
         update = json.loads(raw)
-        if "callback_query" in update:
-            return ("press", int(update["callback_query"]["from"]["id"]))
-        return next(("chat", int(event["chat"]["id"])) for event in update.values() if isinstance(event, dict))
+        kind, event = next((kind, event) for kind, event in update.items() if isinstance(event, dict))
+        if kind in ASIDE:
+            return ("stop", int(event["chat"]["id"]))
+        if "chat" in event:
+            return ("chat", int(event["chat"]["id"]))
+        return ("press", int(event["from"]["id"]))
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError, OverflowError):
         return "other"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -18,7 +18,7 @@ from aiogram.types import BotCommand, LinkPreviewOptions
 from aiogram.utils.token import TokenValidationError
 
 from appliance.bot.courtesies import Courtesies
-from appliance.bot.intake import WANTED, backoff_s, feed, poll
+from appliance.bot.intake import backoff_s, feed, poll
 from appliance.bot.lanes import Job, Lanes
 from appliance.bot.outbox import Outbox
 from appliance.bot.pacing import Pace, Pacer
@@ -83,16 +83,17 @@ async def run_bot(
     loop = asyncio.get_running_loop()
     journal.queued = lambda: cast(None, loop.call_soon_threadsafe(outbox.wake))
     dispatcher = create_dispatcher(verbs, courtesies, dialogue_of)
+    wanted = dispatcher.resolve_used_update_types()
 
     def job(update: Update) -> Job:
         return partial(work_on, update, bot=bot, dispatcher=dispatcher, journal=journal, outbox=outbox, alone=alone)
 
     tasks: list[asyncio.Task[Any]] = []
     try:
-        await introduce(bot, hook)
+        await introduce(bot, hook, wanted)
         sender = asyncio.create_task(_keep(outbox.run))
         tasks = [
-            asyncio.create_task(asyncio.Event().wait() if hook else poll(bot, journal, arrived.set)),
+            asyncio.create_task(asyncio.Event().wait() if hook else poll(bot, journal, arrived.set, wanted)),
             asyncio.create_task(feed(journal, lanes, job, arrived)),
             asyncio.create_task(_keep(partial(_prune, journal))),
             sender,
@@ -130,7 +131,7 @@ def open_bot(token: str, api_base: str) -> Bot:
         raise StartupError("The Telegram token is malformed.", cure=NEW_TOKEN) from error
 
 
-async def introduce(bot: Bot, hook: Webhook | None = None) -> None:
+async def introduce(bot: Bot, hook: Webhook | None = None, wanted: Sequence[str] = ()) -> None:
     """Learn the bot's own name, set the webhook or leave any, set the menu of commands; patient until Telegram answers.
 
     Raises
@@ -145,7 +146,7 @@ async def introduce(bot: Bot, hook: Webhook | None = None) -> None:
             if hook is None:
                 await bot.delete_webhook(drop_pending_updates=False)
             else:
-                await bot.set_webhook(hook.url, secret_token=hook.secret, allowed_updates=list(WANTED))
+                await bot.set_webhook(hook.url, secret_token=hook.secret, allowed_updates=list(wanted))
             break
         except TelegramBadRequest as error:
             raise StartupError(

@@ -20,6 +20,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.servers.botapi_limits import Fault, Flood, Limits
+from tests.servers.botapi_modes import Modes
 from tests.servers.botapi_schema import BadCallError, Schema
 from tests.servers.botapi_text import checked_markup, checked_text, find_entities
 
@@ -30,6 +31,11 @@ SCHEMA_FILE = Path(__file__).parents[3] / "shared" / "data" / "botapi" / "api.js
 DEFAULT_TOKEN = "1000001:loopback-token-for-tests"  # the part before the colon is the bot's id, as Telegram has it
 OFF_BY_DEFAULT = {"chat_member", "message_reaction", "message_reaction_count"}
 UNLIMITED = {"sendChatAction"}
+ADMIN_RIGHTS = (
+    "can_manage_chat", "can_delete_messages", "can_manage_video_chats", "can_restrict_members", "can_promote_members",
+    "can_change_info", "can_invite_users", "can_post_stories", "can_edit_stories", "can_delete_stories",
+    "can_send_welcome_messages",
+)  # fmt: skip
 WEBHOOK_ACTIVE = (
     "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
 )
@@ -73,14 +79,17 @@ class BotApi:
         self.users: dict[int, JsonObject] = {}
         self.messages: dict[int, dict[int, JsonObject]] = {}  # what each chat sees, by message id
         self.blocked_by: set[int] = set()
+        self.admins: dict[int, set[int]] = {}  # administrators of groups, the bot's own id among them where it is one
         self.migrated: dict[int, int] = {}
         self.faults: list[Fault] = []
         self.calls: list[tuple[float, str, Any, int]] = []  # (monotonic time, method, chat id, HTTP status)
-        self.documents: list[tuple[int, bytes]] = []  # (chat id, content)
+        self.documents: list[tuple[int, bytes]] = []  # (chat id, content), pictures among them
         self.drafts: list[JsonObject] = []
         self.actions: list[tuple[int, str]] = []
         self.callback_answers: dict[str, JsonObject] = {}
-        self.commands: dict[str, list[JsonObject]] = {}
+        self.commands: dict[str, list[JsonObject]] = {}  # by language, of the default scope
+        self.scoped_commands: dict[tuple[str, int, str], list[JsonObject]] = {}  # by scope, its chat and language
+        self.modes = Modes(self)
         self.webhook: JsonObject | None = None
         self.webhook_failures = 0
         self._open_callbacks: set[str] = set()
@@ -103,12 +112,16 @@ class BotApi:
             "getWebhookInfo": self._get_webhook_info,
             "sendMessage": self._send_message,
             "sendDocument": self._send_document,
+            "sendPhoto": self._send_document,
             "sendMessageDraft": self._send_draft,
             "editMessageText": self._edit_message,
             "editMessageReplyMarkup": self._edit_message,
             "deleteMessage": self._delete_message,
             "sendChatAction": self._send_chat_action,
             "answerCallbackQuery": self._answer_callback,
+            "getChatMember": self._get_chat_member,
+            "getChatAdministrators": self._get_chat_administrators,
+            **self.modes.methods(),
         }
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -166,10 +179,19 @@ class BotApi:
         self.add_group(new_id, self.chats[chat_id]["title"])
 
     def say(
-        self, user_id: int, text: str = "", *, chat_id: int | None = None, reply_to: int | None = None, **more: Any
+        self,
+        user_id: int,
+        text: str = "",
+        *,
+        chat_id: int | None = None,
+        reply_to: int | None = None,
+        topic: int | None = None,
+        **more: Any,
     ) -> int:
         """Let a person send a message (`more` are further fields, e.g. a photo); returns its id."""
         chat_id = user_id if chat_id is None else chat_id
+        if topic is not None:
+            more = {**more, "message_thread_id": topic, "is_topic_message": True}
         message = self._new_message(chat_id, self.users[user_id], reply_to)
         if text:
             message["text"] = text
@@ -198,16 +220,26 @@ class BotApi:
     def press_data(self, user_id: int, message_id: int, data: str, *, chat_id: int | None = None) -> str:
         """Send callback data that may stand on no button at all."""
         chat_id = user_id if chat_id is None else chat_id
+        return self._press(user_id, self.messages[chat_id][message_id], data)
+
+    def press_whispered(self, user_id: int, chat_id: int, button: str) -> str:
+        """Let a person press a button of the last ephemeral message they see there."""
+        message = self.modes.whispered(user_id, chat_id)[-1]
+        keys = [key for row in message.get("reply_markup", {}).get("inline_keyboard", []) for key in row]
+        return self._press(user_id, message, next(key["callback_data"] for key in keys if key["text"] == button))
+
+    def _press(self, user_id: int, message: JsonObject, data: str) -> str:
         self._next_id += 1
         query_id = str(4_000_000_000_000 + self._next_id)
         self._open_callbacks.add(query_id)
+        self.modes.pressed(message["chat"]["id"], user_id)
         self.push(
             {
                 "callback_query": {
                     "id": query_id,
                     "from": self.users[user_id],
-                    "message": self._seen(self.messages[chat_id][message_id]),
-                    "chat_instance": str(chat_id),
+                    "message": self._seen(message),
+                    "chat_instance": str(message["chat"]["id"]),
                     "data": data,
                 }
             }
@@ -373,15 +405,38 @@ class BotApi:
         abilities = ("can_join_groups", "can_read_all_group_messages", "supports_inline_queries")
         known = {field["name"] for field in self.schema.types.get("User", {}).get("fields", [])}
         required = [f["name"] for f in self.schema.types.get("User", {}).get("fields", []) if f["required"]]
-        extra = {name: False for name in [*abilities, *required] if name in known and name not in self.me}
+        extra: JsonObject = {name: False for name in [*abilities, *required] if name in known and name not in self.me}
         return {**extra, **self.me}
 
     async def _set_my_commands(self, params: JsonObject) -> Any:
-        self.commands[params.get("language_code", "")] = params["commands"]
+        language, scope = params.get("language_code", ""), params.get("scope") or {"type": "default"}
+        if scope["type"] == "default":
+            self.commands[language] = params["commands"]
+        self.scoped_commands[scope["type"], scope.get("chat_id", 0), language] = params["commands"]
         return True
+
+    async def _get_chat_member(self, params: JsonObject) -> Any:
+        return self._member(self._chat(params["chat_id"]), params["user_id"])
+
+    async def _get_chat_administrators(self, params: JsonObject) -> Any:
+        chat = self._chat(params["chat_id"])
+        if chat["type"] == "private":
+            raise BadCallError("Bad Request: there are no administrators in the private chat")
+        return [self._member(chat, user_id) for user_id in sorted(self.admins.get(chat["id"], ()))]
+
+    def _member(self, chat: JsonObject, user_id: int) -> JsonObject:
+        person = self.me if user_id == self.me["id"] else self.users.get(user_id)
+        if person is None:
+            raise BadCallError("Bad Request: user not found")
+        if user_id not in self.admins.get(chat["id"], ()):
+            return {"status": "member", "user": person}
+        rights = dict.fromkeys(ADMIN_RIGHTS, True)
+        return {"status": "administrator", "user": person, "can_be_edited": False, "is_anonymous": False, **rights}
 
     async def _send_message(self, params: JsonObject) -> Any:
         chat = self._writable(params["chat_id"])
+        if "ephemeral_message_parameters" in params:
+            return self._seen(self.modes.send(chat, params))
         text, entities = checked_text(params["text"], params.get("entities", []))
         markup = checked_markup(params.get("reply_markup"))
         reply_to = None
@@ -393,6 +448,8 @@ class BotApi:
                 reply_to = None
         message = self._new_message(chat["id"], self.me, reply_to)
         message["text"] = text
+        if "message_thread_id" in params:
+            message.update(message_thread_id=params["message_thread_id"], is_topic_message=True)
         if entities:
             message["entities"] = entities
         if markup:
@@ -402,8 +459,8 @@ class BotApi:
         return self._seen(message)
 
     async def _send_document(self, params: JsonObject) -> Any:
-        """Take a file, as a message of its caption."""
-        content = params.get("document")
+        """Take a file or a picture, as a message of its caption."""
+        content = params.get("document", params.get("photo"))
         if not isinstance(content, bytes):
             raise BadCallError("Bad Request: there is no document in the request")
         sent = await self._send_message({**params, "text": params.get("caption") or "…", "entities": []})
@@ -418,7 +475,7 @@ class BotApi:
             raise BadCallError("Bad Request: draft_id must be non-zero")
         if params.get("text"):
             checked_text(params["text"], params.get("entities", []))
-        self.drafts.append(params)
+        self.drafts.append({**params, "at": time.monotonic()})
         return True
 
     async def _edit_message(self, params: JsonObject) -> Any:
@@ -549,6 +606,8 @@ class BotApi:
             "edit": self.edit,
             "press": self.press,
             "press_data": self.press_data,
+            "ask_inline": self.modes.ask_inline,
+            "ask_guest": self.modes.ask_guest,
             "push": lambda update: self.push(update),
             "fault": lambda **fault: self.faults.append(Fault(**fault)),
             "transcript": lambda chat_id: self.seen(int(chat_id)),

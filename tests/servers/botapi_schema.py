@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 # Newer than the schema file (Bot API 10.1), as the Bot API 10.3 has them.
-NEWER_METHODS = {
-    "editEphemeralMessageText",
-    "editEphemeralMessageCaption",
-    "editEphemeralMessageMedia",
-    "editEphemeralMessageReplyMarkup",
-    "deleteEphemeralMessage",
+NEWER_METHODS: dict[str, tuple[str, ...]] = {  # with the parameters they require
+    "editEphemeralMessageText": ("chat_id", "receiver_user_id", "ephemeral_message_id"),
+    "editEphemeralMessageCaption": ("chat_id", "receiver_user_id", "ephemeral_message_id"),
+    "editEphemeralMessageMedia": ("chat_id", "receiver_user_id", "ephemeral_message_id", "media"),
+    "editEphemeralMessageReplyMarkup": ("chat_id", "receiver_user_id", "ephemeral_message_id"),
+    "deleteEphemeralMessage": ("chat_id", "receiver_user_id", "ephemeral_message_id"),
 }
-NEWER_FIELDS = {"can_stop", "keep_on_stop", "ephemeral_message_parameters", "ephemeral_message_id", "force_reply"}
+NEWER_FIELDS = {
+    "can_stop", "keep_on_stop", "ephemeral_message_parameters", "ephemeral_message_id", "force_reply", "is_ephemeral",
+}  # fmt: skip
 NEWER_REQUIRED = {"ChatAdministratorRights": {"can_send_welcome_messages": True}}
 # What is asked of a call when there is no schema file.
 BUILT_IN: dict[str, tuple[str, ...]] = {
@@ -32,6 +34,12 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
     "deleteMessage": ("chat_id", "message_id"),
     "sendChatAction": ("chat_id", "action"),
     "answerCallbackQuery": ("callback_query_id",),
+    "answerInlineQuery": ("inline_query_id", "results"),
+    "answerGuestQuery": ("guest_query_id", "result"),
+    "getChatMember": ("chat_id", "user_id"),
+    "getChatAdministrators": ("chat_id",),
+    "sendPhoto": ("chat_id", "photo"),
+    "sendDocument": ("chat_id", "document"),
 }
 _ALWAYS = re.compile(r"(?:always|must be) [\"“]?(\w+)")
 
@@ -89,7 +97,7 @@ class Schema:
         """
         described = self.methods.get(method)
         if described is None:
-            for name in BUILT_IN.get(method, ()):
+            for name in BUILT_IN.get(method) or NEWER_METHODS.get(method, ()):
                 self._required(name, given)
             return {name: _loose(value) for name, value in given.items()}
         fields = {field["name"]: field for field in described.get("fields", [])}

@@ -12,6 +12,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -55,8 +56,8 @@ async def hasty(bot: Bot, journal: Journal) -> None:
     """Acknowledge as soon as updates are here, journal a moment later: what a crash between loses is lost."""
     get_updates = intake.get_updates
 
-    async def acknowledging(bot: Bot, offset: int, limit: int) -> tuple[int, bytes]:
-        status, body = await get_updates(bot, offset, limit)
+    async def acknowledging(bot: Bot, offset: int, limit: int, wanted: Sequence[str] = ()) -> tuple[int, bytes]:
+        status, body = await get_updates(bot, offset, limit, wanted)
         updates = intake.read_updates(body)
         if updates:
             await bot.get_updates(offset=updates[-1][0] + 1, timeout=0, limit=1)
