@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 DAY_S = 86_400.0
 _FINAL, _DRAFT = 0, 1
 _UPDATE = "seq, bot_id, update_id, raw, attempts, reason, received_at"
-_QUEUE = "chat_id, priority, method, payload, not_before, dialogue_id, queued_at"
+_QUEUE = "chat_id, priority, method, payload, not_before, dialogue_id, queued_at, once"
 _COUNT = """
 SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'pending' GROUP BY state
 UNION ALL SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'quarantined' GROUP BY state
@@ -232,6 +232,27 @@ class Journal:
         rows = self._durably(lambda: self._rows(count, *update))
         return cast("int", rows[0][0]) if rows else 0
 
+    def show(self, update: UpdateKey, message_id: int | None = None) -> int | None:
+        """Note the message that stands in a chat while an update is worked on, or ask for it.
+
+        Parameters
+        ----------
+        update : (bot id, update id)
+        message_id : int, optional
+            The message just sent; none only asks.
+
+        Returns
+        -------
+        int or None
+            The message noted, by this process or an earlier one.
+        """
+        where = "WHERE bot_id = ? AND update_id = ?"
+        if message_id is not None:
+            self._durably(lambda: self._run(f"UPDATE inbox SET shown = ? {where}", message_id, *update))  # noqa: S608
+            return message_id
+        rows = self._durably(lambda: self._rows(f"SELECT shown FROM inbox {where}", *update))  # noqa: S608
+        return cast("int | None", rows[0][0]) if rows else None
+
     def done(self, updates: Sequence[UpdateKey], outgoing: Sequence[Outgoing] = ()) -> list[int]:
         """Mark updates as done and queue their replies, both or neither.
 
@@ -309,7 +330,7 @@ class Journal:
         Returns
         -------
         list of int
-            Outbox ids.
+            Outbox ids, of those whose `once` was not queued before.
         """
         queued = self._durably(lambda: self._enqueue(outgoing))
         self.queued()
@@ -620,9 +641,14 @@ class Journal:
         for item in outgoing:
             priority = _FINAL if item.priority == "final" else _DRAFT
             payload = self._seal(f"outbox.payload:{item.chat_id}/{item.method}", orjson.dumps(item.payload))
-            row = (item.chat_id, priority, item.method, payload, item.not_before, item.dialogue_id, now)
-            cursor = self._connection.execute(f"INSERT INTO outbox ({_QUEUE}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
-            ids.append(cast("int", cursor.lastrowid))
+            row = (item.chat_id, priority, item.method, payload, item.not_before, item.dialogue_id, now, item.once)
+            cursor = self._connection.execute(
+                f"INSERT INTO outbox ({_QUEUE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
+                "ON CONFLICT (once) WHERE once IS NOT NULL DO NOTHING",
+                row,
+            )
+            if cursor.rowcount:
+                ids.append(cast("int", cursor.lastrowid))
         return ids
 
     def _move(self, message: int, state: str, change: str, *values: Any) -> bool:

@@ -50,6 +50,11 @@ CREATE INDEX IF NOT EXISTS outbox_failed ON outbox (id) WHERE state = 'failed';
 CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 """,
     "ALTER TABLE inbox ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;",
+    """
+ALTER TABLE inbox ADD COLUMN shown INTEGER;
+ALTER TABLE outbox ADD COLUMN once TEXT;
+CREATE UNIQUE INDEX outbox_once ON outbox (once) WHERE once IS NOT NULL;
+""",
 )
 
 
@@ -99,6 +104,8 @@ class Outgoing:
         Earliest time, seconds since the epoch; 0 for at once.
     dialogue_id : str or None
         Dialogue that a reply to the sent message continues; see `Journal.dialogue_of`.
+    once : str or None
+        Names what is said: while a message of the same name is kept (a week), queueing another changes nothing.
     """
 
     chat_id: int
@@ -107,6 +114,7 @@ class Outgoing:
     priority: Priority = "final"
     not_before: float = 0.0
     dialogue_id: str | None = None
+    once: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -426,3 +426,25 @@ class JournalLife(RuleBasedStateMachine):
 
 TestJournalLife = JournalLife.TestCase
 TestJournalLife.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+
+
+def test_what_is_to_be_said_once_is_queued_once(tmp_path: Path) -> None:
+    told = Outgoing(5, "sendMessage", {"chat_id": 5, "text": "один раз"}, once="notice:1")
+    with Journal.open(tmp_path / "j") as journal:
+        (first,) = journal.enqueue([told])
+        assert journal.enqueue([told, Outgoing(5, "sendMessage", {"text": "ещё"})]) != [first]
+        journal.mark_sending(first)
+        journal.mark_sent(first, 7)
+    with Journal.open(tmp_path / "j") as journal:
+        assert journal.enqueue([told]) == []
+        assert journal.counts()["outbox_queued"] == 1
+
+
+def test_the_message_that_stands_for_an_answer_is_remembered(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        journal.take_in(1, [(10, b"{}")])
+        assert journal.show((1, 10)) is None
+        assert journal.show((1, 10), 77) == 77
+    with Journal.open(tmp_path / "j") as journal:
+        assert journal.show((1, 10)) == 77
+        assert journal.show((1, 11)) is None

@@ -112,9 +112,8 @@ async def test_a_person_gets_everything_and_is_erased_whole_also_from_a_backup(t
     data = town.config.data_dir
     shutil.copytree(data, tmp_path / "backup")  # the keys are not part of it
     receipt = await town.verbs.privacy.erase(f"telegram:{TELEGRAM_ID}")
-    assert receipt.counts == {
-        "key": 1, "feedback": 1, "question": 2, "consent": 1, "membership": 0, "user_subscription": 0, "user": 1,
-        "event": 0, "inbox": 1, "outbox": 1,
+    assert {name: count for name, count in receipt.counts.items() if count} == {
+        "key": 1, "feedback": 1, "question": 2, "consent": 1, "user": 1, "inbox": 1, "outbox": 1,
     }  # fmt: skip
     assert CANARY not in str(receipt)
     assert str(TELEGRAM_ID) not in str(receipt)

@@ -16,8 +16,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from appliance.ledger import figures, protection, snapshot
 from appliance.ledger.access import Access
+from appliance.ledger.alerts import Alerts
+from appliance.ledger.chats import Chats
 from appliance.ledger.database import Database, rewrite
 from appliance.ledger.hot_posts import HotPosts
+from appliance.ledger.notices import Notices
 from appliance.ledger.order import Order
 from appliance.ledger.people import People
 from appliance.ledger.posts import PostChanges, Sorted, has_key, newest, pages, sort_posts, store
@@ -35,6 +38,7 @@ from appliance.ledger.tables import (
     user,
     user_id_seq,
 )
+from appliance.ledger.talks import Talks
 from appliance.schema import Asker, Channel, ChannelStatus, Language, Post, PostKey, QuestionRow, Vote
 from appliance.vault import Vault, person
 
@@ -57,6 +61,12 @@ class Ledger:
         Consent, archives, erasure, opting out, retention.
     access : Access
         Roles, API keys, the audit log.
+    chats : Chats
+        What chats and their topics are set to.
+    talks : Talks
+        Dialogues, settings, visits and surveys of a person; answers held for publishing.
+    notices, alerts : Notices, Alerts
+        What people are to be told once; of which new posts.
     order : Order
         Who is let in, who is banned.
     """
@@ -68,6 +78,10 @@ class Ledger:
         self._vault = vault
         self.people = People(database, vault)
         self.access = Access(database)
+        self.chats = Chats(database)
+        self.talks = Talks(database, vault)
+        self.notices = Notices(database, vault)
+        self.alerts = Alerts(database, vault, self.notices)
         self.order = Order(database, vault)
         self._read = database.read
         self._write = database.write

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
 from appliance.ledger.rows import content_hash, post_values, storable_post
 from appliance.ledger.sealing import seal_row
-from appliance.ledger.tables import post, unindexed
+from appliance.ledger.tables import fresh_post, post, unindexed
 from appliance.schema import Post, PostKey
 from appliance.vault import Vault
+
+FRESH = timedelta(days=2)  # an older post is history: nobody is told of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,4 +179,8 @@ def store(connection: sa.Connection, latest: dict[PostKey, Post], vault: Vault |
     if to_index:
         waiting = [{"channel_id": channel_id, "message_id": message_id} for channel_id, message_id in to_index]
         connection.execute(sa.insert(unindexed), waiting)
+    since = datetime.now(UTC) - FRESH
+    if fresh := [key for key in found.changes.new if latest[key].date >= since]:
+        rows = [{"channel_id": channel_id, "message_id": message_id} for channel_id, message_id in fresh]
+        connection.execute(sa.insert(fresh_post), rows)
     return found

@@ -9,7 +9,7 @@ import orjson
 import sqlalchemy as sa
 
 from appliance.ledger.rows import POST_COLUMNS, QUESTION_COLUMNS, content_hash, post_of
-from appliance.ledger.tables import ban, feedback, metadata, post, question, user
+from appliance.ledger.tables import alert, ban, feedback, held_answer, metadata, notice, post, question, user
 from appliance.vault import Vault, channel, person
 
 SEALED: dict[str, tuple[str, ...]] = {
@@ -17,6 +17,9 @@ SEALED: dict[str, tuple[str, ...]] = {
     post.name: ("text", "author", "author_id", "forwarded_from", "links"),
     question.name: ("text", "query", "answer_text"),
     feedback.name: ("reason",),
+    alert.name: ("text",),
+    held_answer.name: ("calls",),
+    notice.name: ("body",),
     ban.name: ("reason", "appeal"),
 }
 _POST_PLACES = [(place, column.name) for place, column in enumerate(POST_COLUMNS) if column.name in SEALED["post"]]

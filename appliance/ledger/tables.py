@@ -52,6 +52,7 @@ user_id_seq = Sequence("user_id_seq", metadata=metadata)
 type_id_seq = Sequence("type_id_seq", metadata=metadata)
 subscription_id_seq = Sequence("subscription_id_seq", metadata=metadata)
 event_id_seq = Sequence("event_id_seq", metadata=metadata)
+alert_id_seq = Sequence("alert_id_seq", metadata=metadata)
 
 user = Table(
     "user",
@@ -225,6 +226,87 @@ receipt = Table(  # of erasures; free of personal data
 
 
 # Members: alerts, modes of chats, surveys
+
+chat_setting = Table(  # what a chat or one topic of it is set to; topic 0 is the whole chat
+    "chat_setting",
+    metadata,
+    Column("chat_id", BigInteger, nullable=False),
+    Column("topic_id", BigInteger, nullable=False),
+    Column("name", String(32), nullable=False),
+    Column("value", JSON, nullable=False),
+    Column("set_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("chat_id", "topic_id", "name"),
+)
+
+person_setting = Table(  # what a person set for themselves: quiet hours and the like
+    "person_setting",
+    metadata,
+    Column("user_id", BigInteger, nullable=False),
+    Column("name", String(32), nullable=False),
+    Column("value", JSON, nullable=False),
+    Column("set_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("user_id", "name"),
+)
+
+talk = Table(  # the dialogue that goes on in a topic of a person's private chat; topic 0 is the chat itself
+    "talk",
+    metadata,
+    Column("user_id", BigInteger, nullable=False),
+    Column("topic_id", BigInteger, nullable=False),
+    Column("dialogue_id", String(64), nullable=False),
+    Column("began_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("user_id", "topic_id"),
+)
+
+held_answer = Table(  # an answer that waits for somebody to publish it
+    "held_answer",
+    metadata,
+    Column("held_id", String(32), primary_key=True),
+    Column("user_id", BigInteger, nullable=False),  # the asker; 0: unknown
+    Column("chat_id", BigInteger, nullable=False),
+    Column("calls", Text, nullable=False),
+    Column("held_at", UtcDateTime, nullable=False),
+    Column("decided_by", BigInteger),  # the update that published or dropped it
+)
+
+alert = Table(  # "tell me when somebody writes about …"
+    "alert",
+    metadata,
+    Column("alert_id", BigInteger, alert_id_seq, primary_key=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("above", Float(53), nullable=False),  # probability of relevance
+    Column("made_at", UtcDateTime, nullable=False),
+)
+
+fresh_post = Table(  # new posts not yet compared with the alerts; empty at rest
+    "fresh_post",
+    metadata,
+    Column("channel_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+)
+
+notice = Table(  # what a person is to be told once, from when on, and whether it went to the sender
+    "notice",
+    metadata,
+    Column("notice_id", String(64), primary_key=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("not_before", UtcDateTime, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("queued_at", UtcDateTime),
+)
+
+survey = Table(  # how content a person is, asked at most once in 30 days
+    "survey",
+    metadata,
+    Column("user_id", BigInteger, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("score", Integer),  # 1 to 5; none where it was not answered
+    Column("answered_at", UtcDateTime),
+    PrimaryKeyConstraint("user_id", "asked_at"),
+)
 
 
 # Plans: limits, use, payments
