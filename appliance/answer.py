@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
 
 from appliance.cache import Memory, Remembered
@@ -16,6 +17,7 @@ from appliance.errors import BadInput
 from appliance.grounded import Written, write
 from appliance.index import Index
 from appliance.ledger import Ledger
+from appliance.limits import Limits
 from appliance.quoting import quote, shorten
 from appliance.rewriting import rewritten
 from appliance.schema import (
@@ -29,8 +31,8 @@ from appliance.schema import (
     Piece,
     Question,
     QuestionRow,
-    SearchResult,
     Sentence,
+    Worded,
 )
 from appliance.text import clean, language_of
 from models.ports import Generator
@@ -100,12 +102,13 @@ async def ask(
     question: Question,
     *,
     config: Config,
-    search: Callable[..., Awaitable[SearchResult]],
+    search: Limits,
     index: Index,
     ledger: Ledger,
     generator: Generator | None = None,
     saved: Callable[[QuestionRow], None] = lambda row: None,
     memory: Memory | None = None,
+    tell: Callable[..., AsyncIterator[Part]] | None = None,
 ) -> AsyncIterator[Part]:
     """Answer a question from the posts its asker may see.
 
@@ -113,8 +116,8 @@ async def ask(
     ----------
     question : Question
     config : Config
-    search : callable
-        `appliance.search.search` with its stores bound.
+    search : Limits
+        Searches inside the limits that the question names in words.
     index : Index
         Asked for the rarity of lemmas.
     ledger : Ledger
@@ -125,6 +128,8 @@ async def ask(
         Told of the row once it is durable (metrics).
     memory : Memory, optional
         Answers the same question again without search or model.
+    tell : callable, optional
+        `appliance.digest.digest` with its stores bound: tells of a period when nothing particular is asked of it.
 
     Yields
     ------
@@ -147,20 +152,27 @@ async def ask(
     place, version = None, ("", 0)
     if memory is not None and not turns:
         seen = [status.channel for status in ledger.channels(question.asker)]
-        place, version = memory.place(text, seen, question.filters), index.version(one.id for one in seen)
+        place = memory.place(text, seen, question.filters, question.unread)
+        version = index.version(one.id for one in seen)
         if (kept := memory.get(place, version)) is not None:
             async for part in again(kept, question, text, dialogue_id, asked_at, started, ledger=ledger, saved=saved):
                 yield part
             return
     query = await rewritten(text, [turn.query for turn in turns], generator=generator)
     rewritten_at = perf_counter()
-    result = await search(query, asker=question.asker, filters=question.filters)
-    query = result.searched_as or query  # what was meant is quoted by, written from and carried on
+    worded = search.read(query, asker=question.asker, filters=question.filters, unread=question.unread)
+    if tell is not None and worded.is_open and any(limit.kind == "period" for limit in worded.limits):
+        async for part in told(question, text, dialogue_id, worded, tell=tell, limits=search):
+            yield part
+        return
+    result = await search(query, asker=question.asker, filters=question.filters, worded=worded)
+    sought = result.searched_as or result.query  # what was meant, without the limits: quoted by and written from
+    query = query if result.limits else sought  # carried on in the dialogue
     times_ms = {"rewrite": (rewritten_at - started) * 1000, **result.times_ms}
     times_ms["links"] = (perf_counter() - started) * 1000
 
     language = language_of(text)
-    known = bool(result.found) and result.relevance >= config.answer_above
+    known = search.answers(result)
     found = newest_first(result.found[:LINKS]) if known else result.found[:NEAREST]
     shown = cite(found)
     yield Links(shown)
@@ -170,7 +182,7 @@ async def ask(
     if known and generator is not None:
         written = Written()
         writing = write(
-            query,
+            sought,
             found,
             written,
             generator=generator,
@@ -192,7 +204,7 @@ async def ask(
             sentences, model = written.sentences, generator.name
     if known and not sentences:
         before = perf_counter()
-        sentences = await asyncio.to_thread(quote, found, query, index.rarity)
+        sentences = await asyncio.to_thread(quote, found, sought, index.rarity)
         times_ms["quote"] = (perf_counter() - before) * 1000
         for sentence in sentences:
             yield Piece(sentence)
@@ -234,10 +246,49 @@ async def ask(
         note=note,
         times_ms=times_ms,
         searched_as=result.searched_as,
+        limits=result.limits,
+        are_limits_held=result.are_limits_held,
     )
     if memory is not None and place is not None:
         memory.put(place, version, query=text, answer=answer, links=shown)
     yield Final(answer)
+
+
+async def told(
+    question: Question,
+    text: str,
+    dialogue_id: str,
+    worded: Worded,
+    *,
+    tell: Callable[..., AsyncIterator[Part]],
+    limits: Limits,
+) -> AsyncIterator[Part]:
+    """Tell of a period of which nothing particular is asked; of an empty one, of the last days there are posts.
+
+    Parameters
+    ----------
+    question : Question
+    text : str
+        The question cleaned.
+    dialogue_id : str
+    worded : Worded
+        The question as it was read.
+    tell : callable
+        `appliance.digest.digest` with its stores bound.
+    limits : Limits
+
+    Yields
+    ------
+    Part
+    """
+    telling = partial(tell, question.asker, door=question.door, text=text, dialogue_id=dialogue_id)
+    filters = limits.filters(worded, question.filters)
+    are_held = await limits.has_posts(question.asker, filters)
+    days = None if are_held else 7
+    async for part in telling(filters if are_held else question.filters, days=days):
+        if isinstance(part, Final):
+            part = Final(replace(part.answer, limits=worded.limits, are_limits_held=are_held))
+        yield part
 
 
 async def again(

@@ -28,6 +28,7 @@ from appliance.errors import PostFinderError, StartupError, StoreError
 from appliance.index import Index
 from appliance.journal import Journal
 from appliance.ledger import Ledger
+from appliance.limits import Limits
 from appliance.links import post_link
 from appliance.metrics import Metrics
 from appliance.privacy import Privacy
@@ -175,21 +176,41 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         async def post(key: PostKey, asker: Asker) -> tuple[Post, str] | None:
             return await asyncio.to_thread(visible_post, ledger, key, asker)
 
+        async def question(question_id: str, asker: Asker) -> str | None:
+            row = await asyncio.to_thread(ledger.question, question_id)
+            return None if row is None or row.user_id != asker.user_id else row.query
+
         async def stats() -> dict[str, Any]:
             return await asyncio.to_thread(ledger.stats)
 
         async def ready() -> list[str]:
             return troubles
 
+        limits = Limits(
+            search=find,
+            channels=ledger.channels,
+            authors=shelf.authors,
+            zone=config.zone(),
+            answer_above=config.answer_above,
+        )
+        telling = partial(
+            digest,
+            config=config,
+            pair=lambda: shelf.now,
+            ledger=ledger,
+            generator=generator,
+            saved=metrics.saved,
+        )
         asking = partial(
             answer.ask,
             config=config,
-            search=find,
+            search=limits,
             index=cast(Index, shelf),
             ledger=ledger,
             generator=generator,
             saved=metrics.saved,
             memory=memory,
+            tell=telling,
         )
         backups = Backups.of(config, ledger, journal, shelf, vault)
         stack.push_async_callback(backups.close)
@@ -214,14 +235,9 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             access=Access(ledger),
             backups=backups,
             check=look,
-            digest=partial(
-                digest,
-                config=config,
-                pair=lambda: shelf.now,
-                ledger=ledger,
-                generator=generator,
-                saved=metrics.saved,
-            ),
+            digest=telling,
+            limits=limits,
+            question=question,
             reindex=partial(reindex.reindex, shelf=shelf, ledger=ledger, load=load),
         )
         yield App(config, verbs, index, shelf, ledger, journal, metrics.render, troubles)

@@ -15,7 +15,7 @@ from secrets import token_bytes
 from threading import Lock
 from time import monotonic
 
-from appliance.schema import Answer, Channel, Citation, Filters
+from appliance.schema import Answer, Channel, Citation, Filters, LimitKind
 from appliance.text import clean
 
 MAX_AGE_S = 3600.0  # what "today" means moves on
@@ -55,7 +55,9 @@ class Memory:
         self._kept: OrderedDict[Hashable, Remembered] = OrderedDict()
         self._lock = Lock()
 
-    def place(self, text: str, channels: Iterable[Channel], filters: Filters) -> Hashable:
+    def place(
+        self, text: str, channels: Iterable[Channel], filters: Filters, unread: Iterable[LimitKind] = ()
+    ) -> Hashable:
         """Name a question; equal names mean that one answer serves both.
 
         Parameters
@@ -65,13 +67,15 @@ class Memory:
         channels : iterable of Channel
             All that the asker may see; a channel that is renamed is another one.
         filters : Filters
+        unread : iterable of {'period', 'channel', 'author', 'media'}, optional
+            Kinds of limits not read from the words.
 
         Returns
         -------
         hashable
         """
         digest = blake2b(same_words(text).encode("utf-8", "replace"), digest_size=16, key=self._secret).digest()
-        return digest, frozenset(channels), filters
+        return digest, frozenset(channels), filters, frozenset(unread)
 
     def get(self, place: Hashable, version: Hashable) -> Remembered | None:
         """Recall an answer.
@@ -114,8 +118,8 @@ class Memory:
         links : tuple of Citation
             As first shown.
         """
-        if not self._limit or answer.note or answer.query != query:
-            return  # a model that was down may be up again; a rewritten question is not complete in itself
+        if not self._limit or answer.note or answer.query != query or answer.limits:
+            return  # a model that was down may be up again; a rewritten question is not complete in itself; days go by
         bare = Answer(
             id="",
             dialogue_id="",

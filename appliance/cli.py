@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import httpx
 import orjson
@@ -28,6 +28,7 @@ from appliance.client import checked, connect, events, import_app, language
 from appliance.config import Config
 from appliance.errors import PostFinderError
 from appliance.logs import configure_logs
+from appliance.schema import LimitKind
 from appliance.texts import count, date, say
 
 app = typer.Typer(
@@ -46,6 +47,8 @@ Channels = Annotated[list[str] | None, typer.Option("--channel", "-c", help="Onl
 Since = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Posts from this day on.")]
 Until = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Posts before this day.")]
 Author = Annotated[str | None, typer.Option(help="Posts signed by this author.")]
+Media = Annotated[str | None, typer.Option(help="Posts with this: photo, video, file, voice, audio, poll, or any.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Read no limits («за прошлую неделю») from the words.")]
 
 
 @app.callback()
@@ -154,11 +157,13 @@ def search(
     since: Since = None,
     until: Until = None,
     author: Author = None,
+    media: Media = None,
+    plain: Plain = False,
     limit: Annotated[int, typer.Option(min=1, max=50)] = 5,
     json: Json = False,
 ) -> None:
     """Find posts."""
-    body = {"query": query, "limit": limit, **_filters(channel, since, until, author)}
+    body = {"query": query, "limit": limit, **_filters(channel, since, until, author, media, plain)}
     reach(lambda client: _search(client, body, json))
 
 
@@ -169,6 +174,7 @@ async def _search(client: httpx.AsyncClient, body: dict[str, Any], json: bool) -
         return
     if result["searched_as"]:
         out.print(f"[dim]Searched: {escape(result['searched_as'])}[/]")
+    said_limits(result)
     for number, hit in enumerate(result["found"], start=1):
         first = next(iter(hit["post"]["text"].strip().splitlines()), "")
         out.print(f"[bold]{number}.[/] {escape(first[:110])}")
@@ -184,11 +190,21 @@ def ask(
     since: Since = None,
     until: Until = None,
     author: Author = None,
+    media: Media = None,
+    plain: Plain = False,
     json: Json = False,
 ) -> None:
     """Answer a question from the posts, each sentence with its link."""
-    body = {"question": question, **_filters(channel, since, until, author)}
+    body = {"question": question, **_filters(channel, since, until, author, media, plain)}
     reach(lambda client: _print_answer(client, body, json))
+
+
+def said_limits(result: dict[str, Any]) -> None:
+    """Say which limits were read from the words of a query, and whether they held."""
+    if result["limits"]:
+        words = " · ".join(dict.fromkeys(limit["words"] for limit in result["limits"]))
+        key = "limits_held" if result["are_limits_held"] else "limits_dropped"
+        out.print(f"[dim]{escape(say(key, language(), limits=words))}[/]")
 
 
 @app.command()
@@ -217,6 +233,9 @@ async def _print_answer(
     ]
     if answer["remark"]:
         lines.insert(0, f"[dim]{escape(answer['remark'])}[/]")
+    if answer["limits"] and answer["are_limits_held"]:
+        held = " · ".join(dict.fromkeys(limit["words"] for limit in answer["limits"]))
+        lines.insert(0, f"[dim]{escape(say('limits_held', language(), limits=held))}[/]")
     if answer["outcome"] != "answered":
         tongue, searched = answer["language"], answer["searched"]
         lines.append(say("not_found", tongue))
@@ -336,9 +355,16 @@ def version() -> None:
 
 
 def _filters(
-    channel: list[str] | None, since: datetime | None, until: datetime | None, author: str | None
+    channel: list[str] | None,
+    since: datetime | None,
+    until: datetime | None,
+    author: str | None,
+    media: str | None = None,
+    plain: bool = False,
 ) -> dict[str, Any]:
     limits = {
+        "media": media,
+        "unread": list(get_args(LimitKind)) if plain else None,
         "channels": channel or None,
         "since": since.date().isoformat() if since else None,
         "until": until.date().isoformat() if until else None,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import pytz
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -76,6 +78,9 @@ class Config(BaseSettings):
         SecretStr,
         Field(description="Secret that every posted update must carry: 16 to 256 letters, digits, `_` and `-`."),
     ] = SecretStr("")
+    timezone: Annotated[
+        str, Field(description="Time zone of the community: where “yesterday” and “last week” begin and end.")
+    ] = "Europe/Moscow"
     log: Annotated[Literal["auto", "json", "plain"], Field(description="Log lines as JSON, plain, or by terminal.")] = (
         "auto"
     )
@@ -104,6 +109,31 @@ class Config(BaseSettings):
     keyring_copy_dir: Annotated[
         str, Field(description="Folder, best on another disk, for an up-to-date copy of the keyring; empty for none.")
     ] = ""
+
+    def zone(self) -> ZoneInfo:
+        """Return the community's time zone.
+
+        Returns
+        -------
+        zoneinfo.ZoneInfo
+
+        Raises
+        ------
+        StartupError
+            There is no such zone.
+        """
+        try:
+            return ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            pass
+        try:
+            with pytz.open_resource(self.timezone) as file:  # a system without zones of its own
+                return ZoneInfo.from_file(file, key=self.timezone)
+        except (ValueError, OSError):
+            raise StartupError(
+                f"There is no time zone {self.timezone}.",
+                cure="Set POSTFINDER_TIMEZONE to a name such as Europe/Moscow or Asia/Yekaterinburg.",
+            ) from None
 
     def backups(self) -> Path:
         """Return the folder of scheduled backups.

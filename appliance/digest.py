@@ -62,6 +62,8 @@ async def digest(
     *,
     days: int | None = 7,
     door: Door = "api",
+    text: str = "/digest",
+    dialogue_id: str = "",
     config: Config,
     pair: Callable[[], Pair],
     ledger: Ledger,
@@ -75,10 +77,12 @@ async def digest(
     asker : Asker
         Only channels they may see are read.
     filters : Filters
-        Channels, and dates where given.
+        Dates where given.
     days : int, optional
         Days back from the newest post; used when `filters` has no first date.
     door : {'telegram', 'web', 'api', 'cli'}, optional
+    text, dialogue_id : str, optional
+        The question that asked for it, and the dialogue it belongs to.
     config : Config
     pair : callable
         Returns the embedder and the index in service.
@@ -136,12 +140,12 @@ async def digest(
     citations = tuple(one for one in shown if one.number in cited)
     row = QuestionRow(
         id=uuid.uuid4().hex,
-        dialogue_id=uuid.uuid4().hex,
+        dialogue_id=dialogue_id or uuid.uuid4().hex,
         user_id=asker.user_id,
         door=door,
         asked_at=asked_at,
-        text="/digest",
-        query="/digest",
+        text=text,
+        query=text,
         language=language,
         outcome="answered" if told else "not_found",
         model=model,
@@ -181,7 +185,13 @@ def _read(
     newest = max((status.last for status in chosen if status.last), default=None)
     if filters.since is None and newest is not None and days is not None:
         filters = replace(filters, since=min(newest, filters.until or newest) - timedelta(days=days))
-    scope = Scope(channels=frozenset(channels), since=filters.since, until=filters.until)
+    scope = Scope(
+        channels=frozenset(channels),
+        since=filters.since,
+        until=filters.until,
+        author=filters.author,
+        media=filters.media,
+    )
     anywhere = np.zeros(pair.embedder.info.dim, np.float32)
     anywhere[0] = 1.0
     inside = pair.index.candidates(anywhere, [], scope=scope, n=LOOKED_AT)

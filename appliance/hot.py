@@ -189,6 +189,17 @@ class HotTier:
         with self._lock:
             return self._count(lemma, channels)
 
+    def authors(self, channels: Set[int]) -> frozenset[str]:
+        """Collect the authors of these channels' chunks."""
+        with self._lock:
+            codes = [code for channel, code in self._channels.items() if channel in channels]
+            if not codes or len(self._authors) < 2:
+                return frozenset()
+            rows = np.isin(self._column(Column.CHANNEL), codes) & (self._column(Column.ALIVE) != 0)
+            names = list(self._authors)
+            found = np.unique(self._column(Column.AUTHOR)[rows])
+            return frozenset(name for code in found.tolist() if (name := names[code]) is not None)
+
     def near(self, word: str, channels: Set[int]) -> list[tuple[str, float]]:
         """Find words of these channels that look like a word; see `Lexicon.near`."""
         with self._lock:
@@ -229,10 +240,11 @@ class HotTier:
             by_words = best_rows(lexical, n, allowed, above=0.0)
             rows = np.union1d(by_vector, by_words)
             coverage, rarity = self._lexicon.detail(prepared, rows)
-            inside = np.flatnonzero(allowed)
-            if len(inside) > SAMPLE:
-                inside = inside[:: len(inside) // SAMPLE]
-            sample = dense[inside]
+            # What is usual is judged over the channels: the few posts of one day are not usual by themselves.
+            reach = np.flatnonzero(self._mask(Scope(channels=scope.channels)))
+            if len(reach) > SAMPLE:
+                reach = reach[:: len(reach) // SAMPLE]
+            sample = dense[reach]
             first = allowed & (self._column(Column.ORDINAL) == 0)
             return Candidates(
                 posts=self._posts(rows),
@@ -249,7 +261,7 @@ class HotTier:
                 dense_std=float(sample.std()) if len(sample) else 1.0,
                 asks=not QUESTION_LEMMAS.isdisjoint(lemmas),
                 n_posts=int(first.sum()),
-                newest=int(self._column(Column.DATE)[allowed].max()) if len(inside) else None,
+                newest=int(self._column(Column.DATE)[allowed].max()) if allowed.any() else None,
             )
 
     def judge(

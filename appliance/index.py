@@ -42,6 +42,7 @@ HOT_LIMIT = 200_000  # chunks kept in RAM: about 0.4 GB at 384 dimensions
 SETTLE_EVERY = 64  # commits between compactions
 ERASE = timedelta(milliseconds=1)  # age from which old versions go: all but the newest
 SEAL_AT_ONCE = 10_000  # rows of an unsealed table sealed together
+AUTHORS_KEPT = 256  # sets of channels whose authors are remembered
 KEYS_AT_ONCE = 500  # post keys in one SQL condition
 
 log = structlog.get_logger()
@@ -65,6 +66,7 @@ class Index:
         self._commits = 0
         self._synced: set[str] = set()
         self._changes: Counter[int] = Counter()  # by channel, since the start
+        self._named: dict[frozenset[int], tuple[tuple[str, int], frozenset[str]]] = {}  # authors by channels
         kind = "sealed" if vault else "plain"  # never in one table
         name = f"chunks-{FORMAT}-{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', embedder.card)}-{embedder.dim}"
         self._path = folder / f"{name}.lance"
@@ -279,6 +281,25 @@ class Index:
             At most four, with their likeness in [0.5, 1].
         """
         return self._tier.near(word, channels)
+
+    def authors(self, channels: Set[int]) -> frozenset[str]:
+        """Collect the authors of these channels' posts, as far as RAM holds them; remembered until a post changes.
+
+        Parameters
+        ----------
+        channels : set of int
+
+        Returns
+        -------
+        frozenset of str
+        """
+        place, version = frozenset(channels), self.version(channels)
+        known = self._named.get(place)
+        if known is None or known[0] != version:
+            if len(self._named) >= AUTHORS_KEPT:
+                self._named.clear()
+            known = self._named[place] = (version, self._tier.authors(channels))
+        return known[1]
 
     def post_counts(self) -> dict[int, int]:
         """Count posts that have chunks, by channel id (to reconcile with the ledger).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 PostKey = tuple[int, int]  # (channel id, message id)
@@ -11,6 +11,7 @@ Language = Literal["ru", "en"]
 Door = Literal["telegram", "web", "api", "cli"]
 Vote = Literal["up", "down"]
 Outcome = Literal["answered", "not_found", "refused", "failed"]
+LimitKind = Literal["period", "channel", "author", "media"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,53 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit read from the words of a question.
+
+    Attributes
+    ----------
+    kind : {'period', 'channel', 'author', 'media'}
+    typed : str
+        The words it was read from.
+    is_sure : bool
+        False when the words may also belong to what is asked («в марте»): then it holds only where the best post found
+        without it lies inside.
+    value : str
+        Channel id, author or kind of media; empty for a period.
+    label : str
+        Shown name of a channel.
+    first, after : datetime.date or None
+        First day of a period, and the day after its last one, in the community's time zone; None is open.
+    """
+
+    kind: LimitKind
+    typed: str
+    is_sure: bool = True
+    value: str = ""
+    label: str = ""
+    first: date | None = None
+    after: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """A question with the limits that were read from its words.
+
+    Attributes
+    ----------
+    text : str
+        The question without them.
+    limits : tuple of Limit
+    is_open : bool
+        Whether nothing particular is left to ask («что писали за прошлую неделю?»).
+    """
+
+    text: str
+    limits: tuple[Limit, ...] = ()
+    is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A question as typed, with where it came from."""
 
@@ -128,6 +176,7 @@ class Question:
     filters: Filters = field(default_factory=Filters)
     door: Door = "api"
     dialogue_id: str | None = None  # continue this dialogue; None starts one
+    unread: frozenset[LimitKind] = frozenset()  # kinds of limits not to be read from the words
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +223,8 @@ class Searched:
 class SearchResult:
     """Found posts, best first, with the stage times in milliseconds.
 
-    ``searched_as`` is the query as it was meant where it was typed otherwise, else empty.
+    ``searched_as`` is the query as it was meant where it was typed otherwise, else empty. ``limits`` were read from the
+    words; they are not held where they would have left nothing.
     """
 
     query: str
@@ -183,6 +233,8 @@ class SearchResult:
     relevance: float  # probability that anything here answers the query
     times_ms: dict[str, float]
     searched_as: str = ""
+    limits: tuple[Limit, ...] = ()
+    are_limits_held: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +292,8 @@ class Answer:
     note: str = ""
     times_ms: dict[str, float] = field(default_factory=dict)
     searched_as: str = ""  # the query as it was meant, where it was typed otherwise
+    limits: tuple[Limit, ...] = ()  # read from the words of the question
+    are_limits_held: bool = True  # False: they would have left nothing, all was searched
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -221,6 +221,10 @@ class Shelf:
     def rarity(self, lemma: str) -> float:
         """Inverse document frequency of a lemma in the index in service, > 0."""
         return self.now.index.rarity(lemma)
+
+    def authors(self, channels: Set[int]) -> frozenset[str]:
+        """See `Index.authors`, of the index in service."""
+        return self.now.index.authors(channels)
 
     def close(self) -> None:
         """Close every index."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from appliance.access import Access
 from appliance.backup import Backups
+from appliance.limits import Limits
 from appliance.privacy import Privacy
 from appliance.probes import Finding
 from appliance.schema import (
@@ -110,6 +111,10 @@ class Verbs:
         Look at the machine and the stores; with ``fix`` mend what can be mended.
     digest
         Stream what the posts of a period say, as an answer.
+    limits
+        Reads the limits that a question names in words, and searches inside them.
+    question
+        What was asked under this id, for the one who asked it; else None.
     reindex
         Embed all posts with another model and switch to it, reporting progress.
     """
@@ -130,3 +135,5 @@ class Verbs:
     check: Callable[[bool], Awaitable[list[Finding]]]
     reindex: Reindex
     digest: Digest
+    limits: Limits
+    question: Callable[[str, Asker], Awaitable[str | None]]

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from appliance import answer, ingest, sample
 from appliance.config import Config
 from appliance.index import Index
 from appliance.ledger import Ledger
+from appliance.limits import Limits
 from appliance.ranking import Candidates
 from appliance.schema import Answer, Asker, Channel, Final, Post, PostKey, Question
 from appliance.search import search
@@ -76,8 +78,9 @@ async def asking(posts: Sequence[Post], embedder: Embedder, generator: Generator
         async def ask(text: str, dialogue_id: str | None, withheld: frozenset[PostKey]) -> Answer:
             reach = Withholding(index, withheld) if withheld else index
             find = partial(search, index=cast(Index, reach), ledger=ledger, embedder=embedder)
+            limits = Limits(find, ledger.channels, index.authors, UTC, config.answer_above)
             question = Question(text=text, asker=OPERATOR, door="cli", dialogue_id=dialogue_id)
-            walk = answer.ask(question, config=config, search=find, index=index, ledger=ledger, generator=generator)
+            walk = answer.ask(question, config=config, search=limits, index=index, ledger=ledger, generator=generator)
             final = [part async for part in walk][-1]
             assert isinstance(final, Final)
             return final.answer

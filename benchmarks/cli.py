@@ -26,6 +26,7 @@ SUITES = {
     "hostile": "benchmarks.hostile",
     "russian": "benchmarks.russian",
     "remembered": "benchmarks.remembered",
+    "wording": "benchmarks.wording",
 }
 
 

@@ -47,6 +47,17 @@ def tier() -> HotTier:
     return tier
 
 
+def test_what_is_usual_is_judged_over_the_channels_not_over_a_day(tier: HotTier) -> None:
+    day = Scope(channels=frozenset({1}), since=START + timedelta(days=3), until=START + timedelta(days=5))
+    narrow = tier.candidates(vector(7), ["кот"], scope=day, n=5)
+    whole = tier.candidates(vector(7), ["кот"], scope=Scope(channels=frozenset({1})), n=5)
+    other = tier.candidates(vector(7), ["кот"], scope=Scope(channels=frozenset({2})), n=5)
+    assert narrow.n_posts == 2
+    assert narrow.dense_mean == pytest.approx(whole.dense_mean, abs=1e-6)
+    assert narrow.dense_std == pytest.approx(whole.dense_std, abs=1e-6)
+    assert other.dense_mean == pytest.approx(whole.dense_mean, abs=1e-6)  # the same vectors in every channel
+
+
 @pytest.mark.parametrize(
     ("scope", "allowed"),
     [

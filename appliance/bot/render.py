@@ -12,6 +12,7 @@ from aiogram.utils.formatting import Bold, Code, ExpandableBlockQuote, Italic, T
 from appliance.schema import Answer, Citation, FoundPost, Language, PostKey, Searched, Sentence, Vote
 from appliance.text import clean
 from appliance.texts import count, date, say
+from appliance.wording import limits_words
 
 MAX_CHARS = 4096  # a message, in UTF-16 code units
 MAX_ENTITIES = 90  # of a message; Telegram ignores those after 100
@@ -144,6 +145,10 @@ def answer_messages(answer: Answer, language: Language) -> list[Text]:
 
 def _blocks(answer: Answer, language: Language) -> list[Text]:
     blocks = _said(answer, language)
+    if answer.limits:
+        key = "limits_held" if answer.are_limits_held else "limits_dropped"
+        words = say(key, language, limits=limits_words(answer.limits, language))
+        blocks.insert(0, Text(Italic(inert(_short(words, 300)))))
     if answer.searched_as:
         blocks.insert(0, inert(_short(say("searched_as", language, query=answer.searched_as), 200)))
     return blocks

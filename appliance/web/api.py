@@ -62,8 +62,10 @@ from appliance.web.wire import (
     encode,
     filters_of,
     shown,
+    shown_limits,
     shown_result,
 )
+from appliance.wording import limits_words
 
 log = structlog.get_logger()
 
@@ -202,7 +204,8 @@ def asking(verbs: Verbs, config: Config, admin_token: str) -> APIRouter:
         With ``Accept: text/event-stream`` the answer comes as events: ``links``, ``piece`` …, ``final``, or ``error``.
         """
         asker, door = who(request, admin_token, body.language, access=verbs.access, scope="ask")
-        question = Question(body.question, asker, filters_of(body), door, body.dialogue_id)
+        unread = frozenset(body.unread)
+        question = Question(body.question, asker, filters_of(body), door, body.dialogue_id, unread)
         queue = await stack.enter_async_context(pumped(verbs.ask(question)))
         first = await unless_gone(request, queue.get())  # what is wrong with a question is said before the stream
         if isinstance(first, Exception):
@@ -240,8 +243,8 @@ def asking(verbs: Verbs, config: Config, admin_token: str) -> APIRouter:
         """Find posts, best first."""
         asker, door = who(request, admin_token, body.language, access=verbs.access, scope="search")
         query = question_text(Question(body.query, asker, door=door), config.max_question_chars)
-        found = verbs.search(query, asker=asker, filters=filters_of(body), limit=body.limit)
-        return json_of(shown_result(await unless_gone(request, found)))
+        found = verbs.limits(query, asker=asker, filters=filters_of(body), limit=body.limit, unread=body.unread)
+        return json_of(shown_result(await unless_gone(request, found), asker.language))
 
     @router.post("/answers/{answer_id}/rating")
     async def rate(
@@ -286,9 +289,13 @@ async def answer_events(parts: AsyncIterator[Part | Exception | Mark], language:
 def answer_view(answer: Answer, language: Language) -> dict[str, Any]:
     """Return an answer for the wire, with its remark in words."""
     remarks = [texts.say(answer.note, language)] if answer.note else []
+    if answer.limits and not answer.are_limits_held:
+        remarks.append(texts.say("limits_dropped", language, limits=limits_words(answer.limits, language)))
     if answer.searched_as:
         remarks.append(texts.say("searched_as", language, query=answer.searched_as))
-    return {**{field.name: getattr(answer, field.name) for field in fields(answer)}, "remark": " ".join(remarks)}
+    limits = shown_limits(answer.limits, language)
+    view = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    return {**view, "limits": limits, "remark": " ".join(remarks)}
 
 
 def told(error: Exception, language: Language) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,7 +11,8 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from appliance.errors import BadInput
-from appliance.schema import Filters, FoundPost, Language, Post, SearchResult, Vote
+from appliance.schema import Filters, FoundPost, Language, Limit, LimitKind, Post, SearchResult, Vote
+from appliance.wording import limit_words
 
 MAX_CHANNELS = 64
 MAX_LIMIT = 50
@@ -44,6 +45,11 @@ Until = Annotated[
     Name | None, Field(description="Posts before this day or moment (ISO 8601; exclusive).", examples=["2026-03-01"])
 ]
 Author = Annotated[Name | None, Field(description="Posts signed by this author.")]
+Media = Annotated[Name | None, Field(description="Posts with this: photo, video, file, voice, audio, poll, or any.")]
+Unread = Annotated[
+    list[LimitKind],
+    Field(max_length=4, description="Kinds of limits not to be read from the words («за прошлую неделю»)."),
+]
 Tongue = Annotated[Language | None, Field(description="Language of remarks and errors; else Accept-Language.")]
 
 
@@ -57,6 +63,8 @@ class AskBody(BaseModel):
     since: Since = None
     until: Until = None
     author: Author = None
+    media: Media = None
+    unread: Unread = []
     dialogue_id: Annotated[
         str | None,
         Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Continue this dialogue: an answer's `dialogue_id`."),
@@ -74,6 +82,7 @@ class DigestBody(BaseModel):
     since: Since = None
     until: Until = None
     author: None = None
+    media: None = None
     language: Tongue = None
 
 
@@ -87,6 +96,8 @@ class SearchBody(BaseModel):
     since: Since = None
     until: Until = None
     author: Author = None
+    media: Media = None
+    unread: Unread = []
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True, description="Most posts returned.")] = 10
     language: Tongue = None
 
@@ -245,6 +256,7 @@ def filters_of(body: AskBody | SearchBody | DigestBody) -> Filters:
         since=moment(body.since, "since"),
         until=moment(body.until, "until"),
         author=body.author,
+        media=body.media,
     )
 
 
@@ -258,10 +270,22 @@ def shown(post: Post) -> Post:
     return replace(post, author_id=None)
 
 
-def shown_result(result: SearchResult) -> SearchResult:
-    """Return found posts as they may be shown."""
+def shown_result(result: SearchResult, language: Language) -> dict[str, Any]:
+    """Return found posts as they may be shown, and the limits in words."""
     found: Sequence[FoundPost] = result.found
-    return replace(result, found=tuple(replace(hit, post=shown(hit.post)) for hit in found))
+    view = replace(result, found=tuple(replace(hit, post=shown(hit.post)) for hit in found))
+    return {
+        **{one.name: getattr(view, one.name) for one in fields(view)},
+        "limits": shown_limits(result.limits, language),
+    }
+
+
+def shown_limits(limits: Sequence[Limit], language: Language) -> list[dict[str, Any]]:
+    """Return limits with their words."""
+    return [
+        {**{one.name: getattr(limit, one.name) for one in fields(limit)}, "words": limit_words(limit, language)}
+        for limit in limits
+    ]
 
 
 class BackupBody(BaseModel):
