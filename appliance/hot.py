@@ -11,12 +11,13 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.dense import Matrix, Vectors, best_rows
+from appliance.dense import Matrix, Vectors
 from appliance.lexical import Lexicon
 from appliance.ranking import QUESTION_LEMMAS, Candidates
 from appliance.schema import Chunk, PostKey
 
 SAMPLE = 4096  # rows that say what an unrelated chunk's cosine is
+VIEWS = 16  # scopes whose rows are kept marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,29 @@ class Column(IntEnum):
     ALIVE = 7
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a scope lets see of the rows as they are.
+
+    Attributes
+    ----------
+    allowed : numpy.ndarray
+        ``(rows,)`` bool.
+    n_posts : int
+    newest : int or None
+        Microseconds since 1970.
+    mean, spread : numpy.ndarray
+        ``(dim,)`` and ``(dim, dim)``: mean and covariance of the vectors (of a sample where they are many); they tell
+        what cosine with a query is usual.
+    """
+
+    allowed: NDArray[np.bool_]
+    n_posts: int
+    newest: int | None
+    mean: Vectors
+    spread: Vectors
+
+
 class HotTier:
     """Chunks as columns; a row is a chunk. Thread-safe: one lock around each call.
 
@@ -81,6 +105,7 @@ class HotTier:
         self._media: dict[str | None, int] = {None: 0}
         self._rows_of: dict[PostKey, list[int]] = {}
         self._dead = 0
+        self._views: dict[Scope, _View] = {}
 
     def __len__(self) -> int:
         """Count live chunks."""
@@ -118,6 +143,7 @@ class HotTier:
             self._remove(posts)
 
     def _add(self, chunks: Sequence[Chunk], lemmas: Sequence[Sequence[str]], vectors: Vectors) -> None:
+        self._views.clear()
         start, end = len(self._texts), len(self._texts) + len(chunks)
         if end > self._buffer.shape[1]:
             grown = np.zeros((len(Column), max(end, self._buffer.shape[1] * 5 // 4)), np.int64)
@@ -143,6 +169,7 @@ class HotTier:
         gone = [row for post in dict.fromkeys(posts) for row in self._rows_of.pop(post, ())]
         if not gone:
             return
+        self._views.clear()
         for row in gone:
             self._texts[row] = ""
         self._buffer[Column.ALIVE, gone] = False
@@ -154,6 +181,7 @@ class HotTier:
     def _squeeze(self) -> None:
         """Renumber the live rows."""
         rows = np.flatnonzero(self._column(Column.ALIVE))
+        self._views.clear()
         self._lexicon.keep(rows)
         self._matrix.keep(rows)
         self._buffer = self._buffer[:, rows]
@@ -232,9 +260,9 @@ class HotTier:
             Union of the two lists, with both scores of every chunk.
         """
         with self._lock:
-            allowed = self._mask(scope)
-            dense = self._matrix.score(vector)
+            view = self._view(scope)
             prepared = self._lexicon.prepare(lemmas)
+<<<<<<< HEAD
             lexical = self._lexicon.score(prepared)
             by_vector = best_rows(dense, n, allowed)
             by_words = best_rows(lexical, n, allowed, above=0.0)
@@ -246,22 +274,33 @@ class HotTier:
                 reach = reach[:: len(reach) // SAMPLE]
             sample = dense[reach]
             first = allowed & (self._column(Column.ORDINAL) == 0)
+=======
+            by_vector = self._matrix.nearest(vector, n, view.allowed)
+            by_words = self._lexicon.best(prepared, n, view.allowed)
+            rows = np.unique(np.concatenate((by_vector, by_words)))
+            lexical, coverage, rarity = self._lexicon.detail(prepared, rows)
+>>>>>>> eb498b7 (Hot tier: codes of a bit a dimension choose what is compared exactly, common words last, scopes kept marked)
             return Candidates(
                 posts=self._posts(rows),
                 ordinals=self._column(Column.ORDINAL)[rows],
                 dates=self._column(Column.DATE)[rows],
                 fingerprints=self._column(Column.FINGERPRINT)[rows],
                 texts=[self._texts[row] for row in rows.tolist()],
-                dense=dense[rows],
-                lexical=lexical[rows],
+                dense=self._matrix.score(vector, rows),
+                lexical=lexical,
                 coverage=coverage,
                 rarity=rarity,
                 idf=np.array([idf for idf, _ in prepared], np.float32),
-                dense_mean=float(sample.mean()) if len(sample) else 0.0,
-                dense_std=float(sample.std()) if len(sample) else 1.0,
+                dense_mean=float(view.mean @ vector),
+                dense_std=max(float(vector @ view.spread @ vector), 0.0) ** 0.5 if view.n_posts else 1.0,
                 asks=not QUESTION_LEMMAS.isdisjoint(lemmas),
+<<<<<<< HEAD
                 n_posts=int(first.sum()),
                 newest=int(self._column(Column.DATE)[allowed].max()) if allowed.any() else None,
+=======
+                n_posts=view.n_posts,
+                newest=view.newest,
+>>>>>>> eb498b7 (Hot tier: codes of a bit a dimension choose what is compared exactly, common words last, scopes kept marked)
             )
 
     def judge(
@@ -270,6 +309,28 @@ class HotTier:
         """Judge texts that are not here by what is rare here; see `Lexicon.judge`."""
         with self._lock:
             return self._lexicon.judge(lemmas, others)
+
+    def _view(self, scope: Scope) -> _View:
+        """Return what a scope lets see, kept until something changes."""
+        view = self._views.pop(scope, None)
+        if view is None:
+            allowed = self._mask(scope)
+            inside = np.flatnonzero(allowed)
+            some = inside[:: max(1, len(inside) // SAMPLE)]
+            sample = self._matrix.vectors[some]
+            mean = sample.mean(axis=0) if len(some) else np.zeros(self.dim, np.float32)
+            centred = sample - mean
+            view = _View(
+                allowed=allowed,
+                n_posts=int((allowed & (self._column(Column.ORDINAL) == 0)).sum()),
+                newest=int(self._column(Column.DATE)[inside].max()) if len(inside) else None,
+                mean=mean,
+                spread=(centred.T @ centred / max(len(some), 1)).astype(np.float32),
+            )
+            if len(self._views) >= VIEWS:
+                del self._views[next(iter(self._views))]
+        self._views[scope] = view  # the last used comes last
+        return view
 
     def _mask(self, scope: Scope) -> NDArray[np.bool_]:
         """Rows that live and lie inside the scope."""

@@ -15,6 +15,8 @@ from itertools import chain, count, islice
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.dense import best_rows
+
 Scores = NDArray[np.float32]
 Rows = NDArray[np.int32]
 
@@ -23,6 +25,7 @@ B = 0.75
 RARITY = 1.5
 NEAR_WORDS = 4  # vocabulary words that may stand for an unknown one
 NEAR_LIKENESS = 0.5
+COMMON = 16  # a word in more than this part of the rows is looked at last
 
 
 class Lexicon:
@@ -264,9 +267,70 @@ class Lexicon:
                 scores += best
         return scores
 
+    def best(
+        self, prepared: list[tuple[float, list[tuple[Rows, Scores]]]], n: int, allowed: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Find the rows with the highest scores.
+
+        Rare words first: once the rows that have them leave no room for rows with common words alone, only those rows
+        are scored further (MaxScore, Turtle and Flood, 1995). The result is that of `score`.
+
+        Parameters
+        ----------
+        prepared : list
+            From `prepare`.
+        n : int
+            How many at most.
+        allowed : numpy.ndarray
+            ``(len(self),)`` bool: which rows may be chosen.
+
+        Returns
+        -------
+        numpy.ndarray
+            At most ``n`` row numbers with scores above 0, best first.
+        """
+        rare: list[tuple[float, list[tuple[Rows, Scores]]]] = []
+        common: list[tuple[float, list[tuple[Rows, Scores]]]] = []
+        for idf, lists in prepared:
+            is_common = len(lists) == 1 and len(lists[0][0]) > self._rows // COMMON
+            (common if is_common else rare).append((idf, lists))
+        scores = self.score(rare)
+        if common:
+            most = sum(float(lists[0][1].max()) for _, lists in common)
+            rows = np.flatnonzero((scores > 0) & allowed)
+            found = scores[rows]
+            edge = float(np.partition(found, -n)[-n]) if 0 < n <= len(found) else -1.0
+            if edge >= most:
+                rows = rows[found >= edge - most]
+                found = scores[rows] + self.scores_of(common, rows)
+                return rows[best_rows(found, n)]
+            for _, ((docs, weights),) in common:
+                scores[docs] += weights
+        return best_rows(scores, n, allowed, above=0.0)
+
+    def scores_of(self, prepared: list[tuple[float, list[tuple[Rows, Scores]]]], rows: NDArray[np.int64]) -> Scores:
+        """Score given rows.
+
+        Parameters
+        ----------
+        prepared : list
+            From `prepare`.
+        rows : numpy.ndarray
+            ``(m,)`` row numbers.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(m,)`` float32: of `score`, these rows.
+        """
+        scores = np.zeros(len(rows), np.float32)
+        for _, lists in prepared:
+            scores += _looked_up(lists, rows)
+        return scores
+
     def detail(
         self, prepared: list[tuple[float, list[tuple[Rows, Scores]]]], rows: NDArray[np.int64]
-    ) -> tuple[Scores, Scores]:
+    ) -> tuple[Scores, Scores, Scores]:
         """Tell how much of the query stands in given rows.
 
         Parameters
@@ -278,21 +342,20 @@ class Lexicon:
 
         Returns
         -------
+        scores : numpy.ndarray
+            ``(m,)`` float32: of `score`, these rows.
         coverage : numpy.ndarray
             ``(m,)`` float32 in [0, 1]: share of the query's idf whose lemmas the row has.
         rarity : numpy.ndarray
             ``(m,)`` float32: BM25 with idf to the power `RARITY`, so that rare words speak louder.
         """
-        coverage, rarity = np.zeros(len(rows), np.float32), np.zeros(len(rows), np.float32)
-        total = sum(idf for idf, _ in prepared)
-        for idf, lists in prepared:
-            best = np.zeros(len(rows), np.float32)
-            for docs, weights in lists:
-                place = np.minimum(np.searchsorted(docs, rows), len(docs) - 1)
-                best = np.maximum(best, np.where(docs[place] == rows, weights[place], np.float32(0)))
-            coverage += np.float32(idf / total) * (best > 0)
-            rarity += best * np.float32(idf ** (RARITY - 1))
-        return coverage, rarity
+        found = np.zeros((len(prepared), len(rows)), np.float32)
+        for place, (_, lists) in enumerate(prepared):
+            found[place] = _looked_up(lists, rows)
+        idf = np.array([weight for weight, _ in prepared], np.float32)
+        coverage: Scores = (idf / max(float(idf.sum()), 1e-6)) @ (found > 0).astype(np.float32)
+        rarity = idf ** np.float32(RARITY - 1) @ found
+        return found.sum(axis=0), coverage, rarity.astype(np.float32)
 
     def judge(self, lemmas: Sequence[str], others: Sequence[Sequence[str]]) -> tuple[Scores, Scores]:
         """Do as `detail` for texts that are not rows, by the idf and the mean length of the rows.
@@ -346,6 +409,16 @@ class Lexicon:
         self._lengths = array("i", np.array(self._lengths, dtype=np.int32)[rows].tolist())
         self._rows = self._main_rows = len(rows)
         self._append_to_main([])
+
+
+def _looked_up(lists: list[tuple[Rows, Scores]], rows: NDArray[np.int64]) -> Scores:
+    """Return the best weight that each row has in any of the lists, 0 where it is in none."""
+    best = np.zeros(len(rows), np.float32)
+    for docs, weights in lists:
+        place = np.searchsorted(docs, rows)
+        np.minimum(place, len(docs) - 1, out=place)
+        best = np.maximum(best, weights[place] * (docs[place] == rows))
+    return best
 
 
 def _delta_room(main_rows: int) -> int:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from appliance.dense import Matrix, best_rows
+from appliance.dense import EXACT, Matrix, best_rows
 
 
 def unit(rows: int, dim: int = 8, seed: int = 0) -> np.ndarray:
@@ -47,3 +47,44 @@ def test_best_rows_are_those_of_a_full_sort(scores: np.ndarray, n: int, data: st
     mask = data.draw(hnp.arrays(bool, len(scores)))
     expected = [row for row in np.argsort(-scores, kind="stable") if mask[row] and scores[row] > 0.25][:n]
     assert best_rows(scores, n, mask, above=0.25).tolist() == expected
+
+
+def neighbours(rows: int, dim: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors around a few topics, all leaning one way as an embedder's do, and queries between them."""
+    rng = np.random.default_rng(3)
+    lean, topics = rng.standard_normal(dim), rng.standard_normal((40, dim))
+
+    def some(count: int) -> np.ndarray:
+        raw = 3 * lean + topics[rng.integers(0, 40, count)] + 0.7 * rng.standard_normal((count, dim))
+        return (raw / np.linalg.norm(raw, axis=1, keepdims=True)).astype(np.float32)
+
+    return some(rows), some(50)
+
+
+def test_codes_miss_few_of_the_nearest_inside_the_mask_and_after_changes() -> None:
+    vectors, queries = neighbours(4 * EXACT)
+    matrix = Matrix(128)
+    for start in range(0, len(vectors), 700):
+        matrix.add(vectors[start : start + 700])
+    kept = np.arange(0, len(vectors), 1)[np.arange(len(vectors)) % 5 != 0]
+    matrix.keep(kept)
+    vectors = vectors[kept]
+    allowed = np.random.default_rng(4).random(len(vectors)) < 0.7
+    matrix.blank(np.flatnonzero(~allowed)[:50])
+    shares = []
+    for query in queries:
+        exact = best_rows(vectors @ query, 10, allowed)
+        found = matrix.nearest(query, 10, allowed)
+        assert allowed[found].all()
+        assert len(found) == 10
+        shares.append(len(np.intersect1d(exact, found)) / 10)
+    assert np.mean(shares) >= 0.99
+
+
+def test_of_few_rows_the_nearest_are_exact() -> None:
+    vectors, queries = neighbours(3 * EXACT)
+    matrix = Matrix(128)
+    matrix.add(vectors)
+    allowed = np.arange(len(vectors)) % 7 == 0
+    for query in queries:
+        assert matrix.nearest(query, 20, allowed).tolist() == best_rows(vectors @ query, 20, allowed).tolist()

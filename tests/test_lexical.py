@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.dense import best_rows
 from appliance.lexical import K1, B, Lexicon
 
 WORDS = st.sampled_from("кот пес лес дом река море гора снег дождь ветер".split())
@@ -102,12 +103,12 @@ def test_near_words_count_less_than_the_word_itself() -> None:
 def test_coverage_is_the_share_of_the_query() -> None:
     lexicon = Lexicon()
     lexicon.add([["кот", "пес"], ["кот"], ["дом"]])
-    (both, one, none), rarity = lexicon.detail(lexicon.prepare(["кот", "пес"]), np.array([0, 1, 2]))
+    _, (both, one, none), rarity = lexicon.detail(lexicon.prepare(["кот", "пес"]), np.array([0, 1, 2]))
     assert both == pytest.approx(1.0)
     assert 0 < one < 0.5  # the rarer word weighs more
     assert none == rarity[2] == 0
     assert rarity[0] > rarity[1] > 0
-    unknown, _ = lexicon.detail(lexicon.prepare(["кот", "xyzzy"]), np.array([0]))
+    _, unknown, _ = lexicon.detail(lexicon.prepare(["кот", "xyzzy"]), np.array([0]))
     assert unknown[0] < 0.5
 
 
@@ -115,7 +116,7 @@ def test_coverage_is_the_share_of_the_query() -> None:
 def test_texts_elsewhere_are_judged_as_rows_are(rows: list[list[str]], query: list[str]) -> None:
     lexicon = big(rows)
     known = [word for word in query if any(word in row for row in rows)]
-    here = lexicon.detail(lexicon.prepare(known), np.arange(len(rows)))
+    here = lexicon.detail(lexicon.prepare(known), np.arange(len(rows)))[1:]
     there = lexicon.judge(known, rows)
     np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-5)
 
@@ -125,3 +126,25 @@ def test_an_empty_lexicon_answers() -> None:
     assert len(lexicon.score(lexicon.prepare(["кот"]))) == 0
     lexicon.keep(np.zeros(0, np.int64))
     assert len(lexicon) == 0
+
+
+@given(st.lists(st.lists(WORDS, max_size=6), min_size=1, max_size=60), st.lists(WORDS, max_size=5), st.integers(0, 20))
+def test_the_best_rows_are_those_of_all_scores(rows: list[list[str]], query: list[str], n: int) -> None:
+    lexicon = big(rows)
+    prepared = lexicon.prepare(query)
+    allowed = np.arange(len(lexicon)) % 3 != 1
+    scores = lexicon.score(prepared)
+    found = lexicon.best(prepared, n, allowed)
+    expected = best_rows(scores, n, allowed, above=0.0)
+    assert allowed[found].all()
+    np.testing.assert_allclose(scores[found], scores[expected], rtol=1e-5, atol=1e-6)
+
+
+def test_common_words_alone_find_rows_too() -> None:
+    lexicon = Lexicon()
+    lexicon.add([["и", "кот"] if row == 7 else ["и", "на"] if row % 2 else ["и"] for row in range(400)])
+    everything = np.ones(400, bool)
+    for query in (["и"], ["и", "на"], ["кот", "и", "на"]):
+        prepared = lexicon.prepare(query)
+        expected = best_rows(lexicon.score(prepared), 5, everything, above=0.0)
+        assert set(lexicon.best(prepared, 5, everything).tolist()) == set(expected.tolist())
