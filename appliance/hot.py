@@ -72,16 +72,15 @@ class _View:
     n_posts : int
     newest : int or None
         Microseconds since 1970.
-    mean, spread : numpy.ndarray
-        ``(dim,)`` and ``(dim, dim)``: mean and covariance of the vectors (of a sample where they are many); they tell
-        what cosine with a query is usual.
+    usual : tuple of numpy.ndarray
+        ``(dim,)`` and ``(dim, dim)``: mean and covariance of the vectors in the channels; they tell what cosine with a
+        query is usual.
     """
 
     allowed: NDArray[np.bool_]
     n_posts: int
     newest: int | None
-    mean: Vectors
-    spread: Vectors
+    usual: tuple[Vectors, Vectors]
 
 
 class HotTier:
@@ -262,24 +261,11 @@ class HotTier:
         with self._lock:
             view = self._view(scope)
             prepared = self._lexicon.prepare(lemmas)
-<<<<<<< HEAD
-            lexical = self._lexicon.score(prepared)
-            by_vector = best_rows(dense, n, allowed)
-            by_words = best_rows(lexical, n, allowed, above=0.0)
-            rows = np.union1d(by_vector, by_words)
-            coverage, rarity = self._lexicon.detail(prepared, rows)
-            # What is usual is judged over the channels: the few posts of one day are not usual by themselves.
-            reach = np.flatnonzero(self._mask(Scope(channels=scope.channels)))
-            if len(reach) > SAMPLE:
-                reach = reach[:: len(reach) // SAMPLE]
-            sample = dense[reach]
-            first = allowed & (self._column(Column.ORDINAL) == 0)
-=======
             by_vector = self._matrix.nearest(vector, n, view.allowed)
             by_words = self._lexicon.best(prepared, n, view.allowed)
             rows = np.unique(np.concatenate((by_vector, by_words)))
             lexical, coverage, rarity = self._lexicon.detail(prepared, rows)
->>>>>>> eb498b7 (Hot tier: codes of a bit a dimension choose what is compared exactly, common words last, scopes kept marked)
+            mean, covariance = view.usual
             return Candidates(
                 posts=self._posts(rows),
                 ordinals=self._column(Column.ORDINAL)[rows],
@@ -291,16 +277,11 @@ class HotTier:
                 coverage=coverage,
                 rarity=rarity,
                 idf=np.array([idf for idf, _ in prepared], np.float32),
-                dense_mean=float(view.mean @ vector),
-                dense_std=max(float(vector @ view.spread @ vector), 0.0) ** 0.5 if view.n_posts else 1.0,
+                dense_mean=float(mean @ vector),
+                dense_std=max(float(vector @ covariance @ vector), 0.0) ** 0.5,
                 asks=not QUESTION_LEMMAS.isdisjoint(lemmas),
-<<<<<<< HEAD
-                n_posts=int(first.sum()),
-                newest=int(self._column(Column.DATE)[allowed].max()) if allowed.any() else None,
-=======
                 n_posts=view.n_posts,
                 newest=view.newest,
->>>>>>> eb498b7 (Hot tier: codes of a bit a dimension choose what is compared exactly, common words last, scopes kept marked)
             )
 
     def judge(
@@ -316,21 +297,28 @@ class HotTier:
         if view is None:
             allowed = self._mask(scope)
             inside = np.flatnonzero(allowed)
-            some = inside[:: max(1, len(inside) // SAMPLE)]
-            sample = self._matrix.vectors[some]
-            mean = sample.mean(axis=0) if len(some) else np.zeros(self.dim, np.float32)
-            centred = sample - mean
+            # What is usual is judged over the channels: the few posts of one day are not usual by themselves.
+            channels = Scope(channels=scope.channels)
+            usual = self._usual(inside) if scope == channels else self._view(channels).usual
             view = _View(
                 allowed=allowed,
                 n_posts=int((allowed & (self._column(Column.ORDINAL) == 0)).sum()),
                 newest=int(self._column(Column.DATE)[inside].max()) if len(inside) else None,
-                mean=mean,
-                spread=(centred.T @ centred / max(len(some), 1)).astype(np.float32),
+                usual=usual,
             )
             if len(self._views) >= VIEWS:
                 del self._views[next(iter(self._views))]
         self._views[scope] = view  # the last used comes last
         return view
+
+    def _usual(self, rows: NDArray[np.int64]) -> tuple[Vectors, Vectors]:
+        """Return mean and covariance of the vectors of rows, of a sample where they are many."""
+        sample = self._matrix.vectors[rows[:: max(1, len(rows) // SAMPLE)]]
+        if not len(sample):
+            return np.zeros(self.dim, np.float32), np.eye(self.dim, dtype=np.float32)
+        mean = sample.mean(axis=0)
+        centred = sample - mean
+        return mean, (centred.T @ centred / len(sample)).astype(np.float32)
 
     def _mask(self, scope: Scope) -> NDArray[np.bool_]:
         """Rows that live and lie inside the scope."""
