@@ -147,6 +147,22 @@ def is_dictionary_word(word: str) -> bool:
     return bool(_morph().word_is_known(word))
 
 
+@lru_cache(maxsize=1 << 14)
+def is_order(word: str) -> bool:
+    """Tell whether a Russian word is most likely an imperative: «сделай», «покажите».
+
+    Parameters
+    ----------
+    word : str
+        In lower case.
+
+    Returns
+    -------
+    bool
+    """
+    return bool(_CYRILLIC.search(word)) and len(word) < 40 and "impr" in _morph().parse(word)[0].tag
+
+
 def _stem_english(word: str) -> str:
     """Fold English plurals and possessives (Harman's S stemmer, 1991)."""
     if word.endswith("'s"):

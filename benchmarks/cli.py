@@ -27,6 +27,7 @@ SUITES = {
     "russian": "benchmarks.russian",
     "remembered": "benchmarks.remembered",
     "wording": "benchmarks.wording",
+    "intents": "benchmarks.intents",
 }
 
 
