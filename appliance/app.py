@@ -31,16 +31,20 @@ from appliance.ledger import Ledger
 from appliance.limits import Limits
 from appliance.links import post_link
 from appliance.metrics import Metrics
+from appliance.plans import Plans
 from appliance.privacy import Privacy
 from appliance.probes import Finding
 from appliance.schema import (
     Asker,
     Channel,
     ChannelStatus,
+    Door,
     Filters,
     ImportProgress,
+    Part,
     Post,
     PostKey,
+    Question,
     SearchResult,
 )
 from appliance.search import search
@@ -220,8 +224,17 @@ async def open_app(config: Config) -> AsyncIterator[App]:
                 config=config, ledger=ledger, journal=journal, shelf=shelf, backups=backups, mended=mended, fix=fix
             )
 
+        plans = await Plans.open(config, ledger)
+        crowd = Crowd(asking, config.max_questions_at_once)
+
+        def ask(question: Question) -> AsyncIterator[Part]:
+            return plans.metered(crowd.ask(question), question.asker)
+
+        def tell(asker: Asker, filters: Filters, *, days: int | None = 7, door: Door = "api") -> AsyncIterator[Part]:
+            return plans.metered(telling(asker, filters, days=days, door=door), asker)
+
         verbs = Verbs(
-            ask=Crowd(asking, config.max_questions_at_once).ask,
+            ask=ask,
             search=find,
             import_export=import_export,
             ingest=take,
@@ -235,9 +248,10 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             access=Access(ledger),
             backups=backups,
             check=look,
-            digest=telling,
             limits=limits,
             question=question,
+            digest=tell,
+            plans=plans,
             reindex=partial(reindex.reindex, shelf=shelf, ledger=ledger, load=load),
         )
         yield App(config, verbs, index, shelf, ledger, journal, metrics.render, troubles)

@@ -32,6 +32,8 @@ def add_commands(app: typer.Typer, reach: Reach, print_json: Callable[[Any], Non
     """
     keys = typer.Typer(help="Keys of the API.", no_args_is_help=True)
     app.add_typer(keys, name="key")
+    plans = typer.Typer(help="Plans of members.", no_args_is_help=True)
+    app.add_typer(plans, name="plan")
 
     def post(path: str, body: dict[str, Any]) -> None:
         async def work(client: httpx.AsyncClient) -> None:
@@ -120,6 +122,37 @@ def add_commands(app: typer.Typer, reach: Reach, print_json: Callable[[Any], Non
         from appliance.ledger.records import as_markdown  # a second to import
 
         typer.echo(as_markdown(datetime.now().astimezone()))
+
+    @plans.command("list")
+    def list_plans() -> None:
+        """List the plans, the free one first."""
+        get("/admin/plans")
+
+    @plans.command("add")
+    def add_plan(
+        name: Annotated[str, typer.Argument(help="Up to 32 characters; a plan of this name is changed.")],
+        stars: Annotated[int, typer.Option(min=0, max=10_000, help="Price of 30 days; 0 is only given.")] = 0,
+        per_day: Annotated[int, typer.Option(min=0, help="Questions a day; 0 for no limit.")] = 0,
+        per_month: Annotated[int, typer.Option(min=0, help="Questions a month; 0 for no limit.")] = 0,
+        retire: Annotated[bool, typer.Option("--retire", help="Sell it no longer; who has it keeps it.")] = False,
+    ) -> None:
+        """Create a plan, or change the one of this name."""
+        limits = {"per_day": per_day or None, "per_month": per_month or None}
+        post("/admin/plans", {"name": name, "stars": stars, "is_retired": retire, **limits})
+
+    @plans.command("grant")
+    def grant_plan(
+        who: Who,
+        plan: Annotated[str, typer.Argument(help="Name of the plan.")],
+        days: Annotated[int, typer.Option(min=0, max=3650, help="0 for good.")] = 30,
+    ) -> None:
+        """Give a person a plan without a payment."""
+        post("/admin/plans/grant", {"who": who, "plan": plan, "days": days or None})
+
+    @plans.command("payments")
+    def payments() -> None:
+        """List the newest payments with their ids; `/refund ID` in the bot gives one back."""
+        get("/admin/payments")
 
     @keys.command("create")
     def create(

@@ -92,6 +92,12 @@ class Config(BaseSettings):
     max_questions_at_once: Annotated[
         int, Field(ge=1, description="Questions answered at one time; the next is asked to come back in a second.")
     ] = 64
+    plans: Annotated[bool, Field(description="Quotas and paid plans; off, everyone asks without a limit.")] = False
+    free_per_day: Annotated[int, Field(ge=0, description="With plans: free questions a day; 0 for no limit.")] = 0
+    free_per_month: Annotated[int, Field(ge=0, description="With plans: free questions a month; 0 for no limit.")] = 0
+    payment_support: Annotated[
+        str, Field(description="Whom a member asks about a payment, e.g. @owner; shown by /paysupport and /terms.")
+    ] = ""
     keep_questions_days: Annotated[
         int, Field(ge=0, description="Days questions, answers and ratings are kept; 0 for ever.")
     ] = 365

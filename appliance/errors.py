@@ -9,6 +9,7 @@
     │   └── BadExport          the operator: a file that is not a Telegram export
     ├── NotAllowed             the asker: no right to do this
     ├── SlowDown               the asker: over a limit; `.retry_after_s`
+    │   └── QuotaSpent         the asker: the plan's questions are asked
     └── StoreError             the operator: ledger, index or journal cannot do its work
 """
 
@@ -77,9 +78,15 @@ class SlowDown(PostFinderError):
 
     code = "slow_down"
 
-    def __init__(self, message: str, *, retry_after_s: float, cure: str = "") -> None:
-        super().__init__(message, cure=cure)
+    def __init__(self, message: str, *, retry_after_s: float, cure: str = "", code: str | None = None) -> None:
+        super().__init__(message, cure=cure, code=code)
         self.retry_after_s = retry_after_s
+
+
+class QuotaSpent(SlowDown):
+    """The questions of a day or a month are asked; `retry_after_s` says when new ones come."""
+
+    code = "quota_day"
 
 
 class StoreError(PostFinderError):

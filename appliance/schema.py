@@ -258,6 +258,15 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How many questions of a day or a month are left, of how many."""
+
+    period: Literal["day", "month"]
+    left: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A finished answer; doors render it.
 
@@ -294,6 +303,7 @@ class Answer:
     searched_as: str = ""  # the query as it was meant, where it was typed otherwise
     limits: tuple[Limit, ...] = ()  # read from the words of the question
     are_limits_held: bool = True  # False: they would have left nothing, all was searched
+    quota: Quota | None = None  # what is left to ask, where that is little
 
 
 @dataclass(frozen=True, slots=True)

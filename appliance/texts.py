@@ -6,7 +6,7 @@ import tomllib
 from datetime import datetime
 from pathlib import Path
 
-from appliance.schema import Language
+from appliance.schema import Language, Quota
 
 WORDS = Path(__file__).with_name("words")
 TEXTS: dict[str, tuple[str, str]] = {  # key: (Russian, English), from the files of `words`, one a subject
@@ -19,6 +19,7 @@ TEXTS: dict[str, tuple[str, str]] = {  # key: (Russian, English), from the files
 COUNTED: dict[str, tuple[tuple[str, str, str], tuple[str, str]]] = {
     "posts": (("пост", "поста", "постов"), ("post", "posts")),
     "seconds": (("секунду", "секунды", "секунд"), ("second", "seconds")),
+    "questions": (("вопрос", "вопроса", "вопросов"), ("question", "questions")),
     "channels": (("канал", "канала", "каналов"), ("channel", "channels")),
 }
 _MONTHS_EN = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -68,6 +69,25 @@ def count(key: str, number: int, language: Language) -> str:
     if number % 10 in {2, 3, 4} and number % 100 not in {12, 13, 14}:
         return f"{shown} {russian[1]}"
     return f"{shown} {russian[2]}"
+
+
+def left_words(quota: Quota, language: Language) -> str:
+    """Say what is left to ask, as «Осталось 3 вопроса из 20 на сегодня».
+
+    Parameters
+    ----------
+    quota : Quota
+    language : {'ru', 'en'}
+
+    Returns
+    -------
+    str
+    """
+    if quota.left == 0:
+        return say(f"left_{quota.period}_none", language, of=quota.of)
+    is_one = quota.left % 10 == 1 and quota.left % 100 != 11
+    key = f"left_{quota.period}_one" if is_one else f"left_{quota.period}"
+    return say(key, language, left=count("questions", quota.left, language), of=quota.of)
 
 
 def date(moment: datetime, language: Language) -> str:

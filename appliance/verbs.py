@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from appliance.access import Access
 from appliance.backup import Backups
 from appliance.limits import Limits
+from appliance.plans import Plans
 from appliance.privacy import Privacy
 from appliance.probes import Finding
 from appliance.schema import (
@@ -115,6 +116,8 @@ class Verbs:
         Reads the limits that a question names in words, and searches inside them.
     question
         What was asked under this id, for the one who asked it; else None.
+    plans
+        Quotas, plans and payments.
     reindex
         Embed all posts with another model and switch to it, reporting progress.
     """
@@ -137,3 +140,4 @@ class Verbs:
     digest: Digest
     limits: Limits
     question: Callable[[str, Asker], Awaitable[str | None]]
+    plans: Plans

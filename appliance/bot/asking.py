@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import structlog
 from aiogram import Bot
@@ -17,13 +18,13 @@ from appliance.bot.outgoing import messages_for
 from appliance.bot.render import answer_messages, rating_buttons
 from appliance.bot.who import ANONYMOUS, Calls, DialogueOf, mention_of, replied_dialogue, said, who_asks
 from appliance.errors import PostFinderError, StoreError
+from appliance.intents import days_of
 from appliance.schema import Answer, Filters, Final, Part, Piece, Question, Sentence
 from appliance.texts import say
 from appliance.verbs import Verbs
 
 log = structlog.get_logger()
 
-DAY = {"день", "сегодня", "сутки", "day", "today", "1"}  # after /digest; a week otherwise
 _CHANNEL = re.compile(r"(?:@|(?:https?://)?t\.me/)([A-Za-z]\w{3,31})/?\Z", re.ASCII)
 
 
@@ -84,7 +85,7 @@ async def digest(
 ) -> Calls:
     """Answer ``/digest [day|week]``."""
     asker = await who_asks(message.from_user, verbs, message.chat.type)
-    days = 1 if (command.args or "").strip().lower() in DAY else 7
+    days = read_days(command.args or "")
     work = verbs.digest(asker, Filters(), days=days, door="telegram")
     question = Question(text="/digest", asker=asker, door="telegram")
     return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work)
@@ -137,10 +138,18 @@ async def answered(
         return messages_for(message, [Text(say("failed", language))])
     return messages_for(
         message,
-        answer_messages(answer, language),
+        answer_messages(answer if message.chat.type == "private" else replace(answer, quota=None), language),
         markup=rating_buttons(answer.id) if answer.outcome in {"answered", "not_found"} else None,
         dialogue_id=answer.dialogue_id,
     )
+
+
+def read_days(args: str) -> int:
+    """Read what follows ``/digest``: a number of days, or a period in words; a week otherwise."""
+    number = args.strip()
+    if number.isascii() and number.isdigit() and len(number) < 5:
+        return max(1, int(number))
+    return days_of(number) or 7
 
 
 def read_find(args: str, own_name: str) -> tuple[tuple[str, ...], str]:

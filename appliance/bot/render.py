@@ -11,7 +11,7 @@ from aiogram.utils.formatting import Bold, Code, ExpandableBlockQuote, Italic, T
 
 from appliance.schema import Answer, Citation, FoundPost, Language, PostKey, Searched, Sentence, Vote
 from appliance.text import clean
-from appliance.texts import count, date, say
+from appliance.texts import count, date, left_words, say
 from appliance.wording import limits_words
 
 MAX_CHARS = 4096  # a message, in UTF-16 code units
@@ -151,6 +151,8 @@ def _blocks(answer: Answer, language: Language) -> list[Text]:
         blocks.insert(0, Text(Italic(inert(_short(words, 300)))))
     if answer.searched_as:
         blocks.insert(0, inert(_short(say("searched_as", language, query=answer.searched_as), 200)))
+    if answer.quota is not None:
+        blocks.append(Text(left_words(answer.quota, language)))
     return blocks
 
 

@@ -14,6 +14,7 @@ from aiogram.utils.formatting import Text
 
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
+from appliance.bot.paying import end_renewal
 from appliance.errors import PostFinderError
 from appliance.journal import Outgoing
 from appliance.privacy import NOTICE_VERSION
@@ -110,6 +111,8 @@ async def pressed(query: CallbackQuery, bot: Bot, verbs: Verbs, courtesies: Cour
     if query.data != ERASE:
         _toast(query, courtesies, say("bad_button", language))
         return []
+    user_id = await verbs.privacy.user_id(telegram_id)
+    await end_renewal(bot, telegram_id, [one for one in verbs.plans.paid_for(user_id or 0) if one.renews])
     try:
         receipt = await verbs.privacy.erase(f"telegram:{telegram_id}")
         words = say("erased", language, receipt=receipt.receipt_id, when=f"{receipt.erased_at:%Y-%m-%d %H:%M} UTC")

@@ -14,6 +14,8 @@ from appliance.bot.asking import digest, find, plain_question
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.greeting import greeting_router
 from appliance.bot.outgoing import messages_for
+from appliance.bot.paying import paying_router
+from appliance.bot.plain_words import commands_of, words_router
 from appliance.bot.pressing import button_router
 from appliance.bot.rights import rights_router
 from appliance.bot.who import GROUPS, Calls, DialogueOf, is_addressed, is_own_command, language_of
@@ -51,7 +53,17 @@ def create_dispatcher(verbs: Verbs, courtesies: Courtesies, dialogue_of: Dialogu
         dialogue_of=dialogue_of,
         albums=deque(maxlen=ALBUMS_KEPT),
     )
-    dispatcher.include_routers(rights_router(), greeting_router(), private_router(), group_router(), button_router())
+    dispatcher.include_routers(
+        rights_router(),
+        greeting_router(),
+        paying_router(),
+        words_router(),
+        private_router(),
+        group_router(),
+        button_router(),
+    )
+    dispatcher["dispatcher"] = dispatcher
+    dispatcher["commands"] = commands_of(dispatcher.sub_routers)
     return dispatcher
 
 

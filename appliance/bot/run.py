@@ -90,7 +90,7 @@ async def run_bot(
 
     tasks: list[asyncio.Task[Any]] = []
     try:
-        await introduce(bot, hook, wanted)
+        await introduce(bot, hook, wanted, with_plans=verbs.plans.is_on)
         sender = asyncio.create_task(_keep(outbox.run))
         tasks = [
             asyncio.create_task(asyncio.Event().wait() if hook else poll(bot, journal, arrived.set, wanted)),
@@ -131,7 +131,9 @@ def open_bot(token: str, api_base: str) -> Bot:
         raise StartupError("The Telegram token is malformed.", cure=NEW_TOKEN) from error
 
 
-async def introduce(bot: Bot, hook: Webhook | None = None, wanted: Sequence[str] = ()) -> None:
+async def introduce(
+    bot: Bot, hook: Webhook | None = None, wanted: Sequence[str] = (), with_plans: bool = False
+) -> None:
     """Learn the bot's own name, set the webhook or leave any, set the menu of commands; patient until Telegram answers.
 
     Raises
@@ -161,13 +163,14 @@ async def introduce(bot: Bot, hook: Webhook | None = None, wanted: Sequence[str]
             log.warning("Telegram cannot be reached", kind=type(error).__name__, wait_s=round(wait_s, 1))
             await asyncio.sleep(wait_s)
     with suppress(AiogramError):  # a nicety; set again at the next start
-        await bot.set_my_commands(_commands("en"))
-        await bot.set_my_commands(_commands("ru"), language_code="ru")
+        await bot.set_my_commands(_commands("en", with_plans))
+        await bot.set_my_commands(_commands("ru", with_plans), language_code="ru")
     log.info("bot running", username=me.username)
 
 
-def _commands(language: Language) -> list[BotCommand]:
-    names = ("find", "digest", "help", "start", "privacy", "mydata", "forget")
+def _commands(language: Language, with_plans: bool) -> list[BotCommand]:
+    plan = ("plan",) if with_plans else ()
+    names = ("find", "digest", *plan, "help", "start", "privacy", "mydata", "forget")
     return [BotCommand(command=name, description=say(f"command_{name}", language)) for name in names]
 
 

@@ -12,7 +12,7 @@ from aiogram.methods import AnswerCallbackQuery
 from aiogram.types import CallbackQuery, Message, User
 
 from appliance.bot.courtesies import Courtesies
-from appliance.errors import PostFinderError, SlowDown
+from appliance.errors import PostFinderError, QuotaSpent, SlowDown
 from appliance.journal import Outgoing
 from appliance.schema import Asker, Language
 from appliance.texts import count, language_of_code, say
@@ -79,6 +79,6 @@ def toast(query: CallbackQuery, courtesies: Courtesies, text: str | None) -> Non
 
 def said(error: PostFinderError, language: Language) -> str:
     """Say an error in a member's words."""
-    if isinstance(error, SlowDown):
+    if isinstance(error, SlowDown) and not isinstance(error, QuotaSpent):
         return say("slow_down_wait", language, wait=count("seconds", max(1, math.ceil(error.retry_after_s)), language))
     return say(error.code, language)

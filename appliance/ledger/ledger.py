@@ -23,6 +23,7 @@ from appliance.ledger.hot_posts import HotPosts
 from appliance.ledger.notices import Notices
 from appliance.ledger.order import Order
 from appliance.ledger.people import People
+from appliance.ledger.plans import Plans
 from appliance.ledger.posts import PostChanges, Sorted, has_key, newest, pages, sort_posts, store
 from appliance.ledger.rows import POST_COLUMNS, QUESTION_COLUMNS, post_of, question_of, question_values, storable
 from appliance.ledger.sealing import open_post, open_question, open_row, seal_row
@@ -67,6 +68,8 @@ class Ledger:
         Dialogues, settings, visits and surveys of a person; answers held for publishing.
     notices, alerts : Notices, Alerts
         What people are to be told once; of which new posts.
+    plans : Plans
+        Plans on offer, who has which, payments, questions counted.
     order : Order
         Who is let in, who is banned.
     """
@@ -77,6 +80,7 @@ class Ledger:
         self._database = database
         self._vault = vault
         self.people = People(database, vault)
+        self.plans = Plans(database)
         self.access = Access(database)
         self.chats = Chats(database)
         self.talks = Talks(database, vault)

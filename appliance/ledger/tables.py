@@ -74,7 +74,10 @@ subscription_type = Table(
     metadata,
     Column("type_id", BigInteger, type_id_seq, primary_key=True),
     Column("type_name", Text, nullable=False),
-    Column("monthly_price", Numeric(12, 2), nullable=False),
+    Column("monthly_price", Numeric(12, 2), nullable=False),  # in Telegram Stars
+    Column("per_day", Integer),  # questions; None has no limit
+    Column("per_month", Integer),
+    Column("retired_at", UtcDateTime),  # no longer sold; who has it keeps it
     UniqueConstraint("type_name", name="subscription_type_type_name_key"),
 )
 
@@ -86,6 +89,8 @@ user_subscription = Table(
     Column("type_id", BigInteger, nullable=False),
     Column("valid_from", UtcDateTime, nullable=False),
     Column("valid_to", UtcDateTime),
+    Column("charge_id", Text),  # of its first payment; None for one that was given
+    Column("renews", Boolean),
 )
 
 membership = Table(  # closed channels a user may read
@@ -310,6 +315,18 @@ survey = Table(  # how content a person is, asked at most once in 30 days
 
 
 # Plans: limits, use, payments
+
+payment = Table(  # in Telegram Stars; one row a charge, however often Telegram tells of it
+    "payment",
+    metadata,
+    Column("charge_id", String(128), primary_key=True),
+    Column("user_id", BigInteger, nullable=False),
+    Column("type_id", BigInteger),  # None where the invoice is not one of ours
+    Column("stars", Integer, nullable=False),
+    Column("is_renewal", Boolean, nullable=False),
+    Column("paid_at", UtcDateTime, nullable=False),
+    Column("refunded_at", UtcDateTime),
+)
 
 
 # Community: repeated questions, unanswered ones, approved answers, corrections, live channels

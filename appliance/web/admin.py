@@ -13,9 +13,11 @@ from starlette.responses import Response
 
 from appliance.verbs import Verbs
 from appliance.web.wire import (
+    GrantBody,
     KeyBody,
     LinkBody,
     MembershipBody,
+    PlanBody,
     Problem,
     RoleBody,
     SyncBody,
@@ -136,6 +138,34 @@ def administering(verbs: Verbs, only_operator: Callable[[Request], None]) -> API
         """Make a new master key and wrap every data key with it."""
         only_operator(request)
         return json_of({"wrapped": await verbs.privacy.rotate()})
+
+    @router.get("/plans")
+    async def plans(request: Request) -> Response:
+        """List the plans, the free one first."""
+        only_operator(request)
+        return json_of({"on": verbs.plans.is_on, "plans": verbs.plans.all_plans()})
+
+    @router.post("/plans")
+    async def save_plan(request: Request, body: PlanBody) -> Response:
+        """Create a plan, or change the one of this name."""
+        only_operator(request)
+        return json_of(
+            await verbs.plans.save_plan(
+                body.name, stars=body.stars, per_day=body.per_day, per_month=body.per_month, is_retired=body.is_retired
+            )
+        )
+
+    @router.post("/plans/grant")
+    async def grant_plan(request: Request, body: GrantBody) -> Response:
+        """Give a person a plan without a payment."""
+        only_operator(request)
+        return json_of(await verbs.plans.grant(body.who, body.plan, days=body.days))
+
+    @router.get("/payments")
+    async def payments(request: Request) -> Response:
+        """List the newest payments."""
+        only_operator(request)
+        return json_of(await verbs.plans.payments())
 
     @router.get("/audit")
     async def audit(request: Request, limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> Response:

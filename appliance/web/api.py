@@ -293,6 +293,8 @@ def answer_view(answer: Answer, language: Language) -> dict[str, Any]:
         remarks.append(texts.say("limits_dropped", language, limits=limits_words(answer.limits, language)))
     if answer.searched_as:
         remarks.append(texts.say("searched_as", language, query=answer.searched_as))
+    if answer.quota is not None:
+        remarks.append(texts.left_words(answer.quota, language))
     limits = shown_limits(answer.limits, language)
     view = {field.name: getattr(answer, field.name) for field in fields(answer)}
     return {**view, "limits": limits, "remark": " ".join(remarks)}

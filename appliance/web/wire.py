@@ -140,6 +140,24 @@ class WhoBody(BaseModel):
     who: Annotated[Name, Field(description="@username, user id or telegram:123; a channel; user123 for an author.")]
 
 
+class PlanBody(BaseModel):
+    """A plan; no limit where none is given."""
+
+    name: Annotated[str, Field(min_length=1, max_length=32)]
+    stars: Annotated[int, Field(ge=0, le=10_000)] = 0
+    per_day: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    per_month: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    is_retired: bool = False
+
+
+class GrantBody(BaseModel):
+    """A plan for a person, for some days or for good."""
+
+    who: Annotated[str, Field(min_length=1, max_length=64)]
+    plan: Annotated[str, Field(min_length=1, max_length=32)]
+    days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
 class RoleBody(BaseModel):
     """A role for a person."""
 

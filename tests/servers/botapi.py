@@ -22,6 +22,7 @@ from aiohttp import web
 from tests.servers.botapi_limits import Fault, Flood, Limits
 from tests.servers.botapi_modes import Modes
 from tests.servers.botapi_schema import BadCallError, Schema
+from tests.servers.botapi_stars import Stars
 from tests.servers.botapi_text import checked_markup, checked_text, find_entities
 
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class BotApi:
         self.commands: dict[str, list[JsonObject]] = {}  # by language, of the default scope
         self.scoped_commands: dict[tuple[str, int, str], list[JsonObject]] = {}  # by scope, its chat and language
         self.modes = Modes(self)
+        self.stars = Stars(self)
         self.webhook: JsonObject | None = None
         self.webhook_failures = 0
         self._open_callbacks: set[str] = set()
@@ -122,6 +124,7 @@ class BotApi:
             "getChatMember": self._get_chat_member,
             "getChatAdministrators": self._get_chat_administrators,
             **self.modes.methods(),
+            **self.stars.methods(),
         }
 
     # -- life ---------------------------------------------------------------------------------------------------------
