@@ -45,6 +45,11 @@ _TOPIC_HEAD = re.compile(
     r"(?=(?:.*\S)))+",
     re.IGNORECASE,
 )
+_CLAUSE = re.compile(
+    r"(?:кто-то |кто-нибудь |someone |anyone |somebody )?(?:напиш\w+|упомян\w+|будет|появ\w+|выйд\w+|выложат|"
+    r"опубликуют|найд[её]тся|привезут|posts?|mentions?)\s+",
+    re.IGNORECASE,
+)
 _TOPIC_TAIL = re.compile(
     r"(?:,?\s+(?:и )?(?:пиши|сообщай|присылай|дай знать|сообщи|напиши)(?: мне)?|\s+for me|\s+please|,?\s+пожалуйста|"
     r"\s+(?:posts|updates|news|alerts))$",
@@ -313,16 +318,14 @@ def topic_of(text: str) -> str:
     found = list(_TOPIC.finditer(bare))
     if not found:
         return ""
-    # The first marker after the verb opens the topic; markers that follow at once only lead to it.
-    rest = bare[found[0].end() :]
-    while (again := _TOPIC.match(rest)) is not None:
-        rest = rest[again.end() :]
-    clause = re.match(r"(?:кто-то |кто-нибудь |someone |anyone )?(?:напиш\w+|упомян\w+|будет|появ\w+|выйд\w+|выложат|"
-                      r"опубликуют|найд[её]тся|привезут|posts?|mentions?)\s+", rest, re.IGNORECASE)  # fmt: skip
-    if clause is not None:
-        rest = rest[clause.end() :]
-    rest = _TOPIC_HEAD.sub("", rest)
-    return rest.strip(' ,.:;-–—«»"')
+    rest = bare[found[0].end() :]  # the first marker opens the topic; what follows may only lead to it
+    while True:
+        before = rest
+        for leading in (_TOPIC, _CLAUSE, _TOPIC_HEAD):
+            if (lead := leading.match(rest)) is not None:
+                rest = rest[lead.end() :]
+        if rest == before:
+            return rest.strip(' ,.:;-–—«»"')
 
 
 def days_of(text: str) -> int | None:

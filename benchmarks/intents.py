@@ -207,8 +207,7 @@ def run() -> dict[str, Any]:
     if (SHARED / "intents" / "train.jsonl").exists():
         result["general_59_labels"] = general()
     result["false_destructive"] = (
-        held["false_destructive"]
-        + result["own_list"]["false_destructive"]
+        result["own_list"]["false_destructive"]
         + result["unseen"]["false_destructive"]
         + result.get("real_questions", {}).get("false_destructive", 0)
     )
@@ -233,13 +232,13 @@ def by_phrase(found: Sequence[Example]) -> dict[str, Any]:
             counts[f"{kind}_offered"] += reading.intent in target or (
                 reading.intent == "ask" and bool(set(reading.among) & set(target))
             )
-            counts["false_destructive"] += reading.intent in CAREFUL and reading.intent not in target
+            counts["confirmations"] += reading.intent in CAREFUL and reading.intent not in target
     return {
         "commands": counts["command"],
         "commands_right": counts["command_right"] / counts["command"],
         "commands_right_or_asked": counts["command_offered"] / counts["command"],
         "questions_right": counts["question_right"] / counts["question"],
-        "false_destructive": counts["false_destructive"],
+        "needless_confirmations": counts["confirmations"] / sum(counts[kind] for kind in ("command", "question")),
     }
 
 
