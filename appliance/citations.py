@@ -105,17 +105,21 @@ class GroundedReader:
             return None
         if self.support(text, cited) < SUPPORTED:
             return None
-        return Sentence(text=text, citations=tuple(numbers))
+        alone = [number for number in numbers if self.support(text, [number - 1], asked=False) >= SUPPORTED]
+        return Sentence(text=text, citations=tuple(alone or numbers))
 
-    def support(self, text: str, cited: Sequence[int]) -> float:
-        """Share of the content lemmas that stand in the cited posts or the question; 0 for a number that does not."""
+    def support(self, text: str, cited: Sequence[int], *, asked: bool = True) -> float:
+        """Share of the content lemmas that stand in the cited posts or the question; 0 for a number that does not.
+
+        Without `asked` the question's own lemmas are left out of the count: which posts say what is new?
+        """
         held = frozenset().union(*(self._lemmas[place] for place in cited))
         source = " ".join(self._texts[place] for place in cited)
         dates = " ".join(f"{self.passages[place].post.date:%Y-%m-%d %d.%m.%Y %-d %-m %Y}" for place in cited)
         known = {number.replace(",", ".") for number in _NUMBER.findall(f"{source} {dates} {self.question}")}
         if any(number.replace(",", ".") not in known for number in _NUMBER.findall(text)):
             return 0.0
-        content = [lemma for lemma in lemmas(text) if len(lemma) >= _SMALL]
+        content = [lemma for lemma in lemmas(text) if len(lemma) >= _SMALL and (asked or lemma not in self._asked)]
         if not content:
             return 0.0
         return sum(lemma in held or lemma in self._asked for lemma in content) / len(content)

@@ -91,6 +91,8 @@ async def running(config: Config) -> httpx.AsyncClient | None:
     )
     try:
         (await client.get("/healthz", timeout=5)).raise_for_status()
+    except httpx.ReadTimeout:
+        return client  # it took the connection: it lives, and is busy
     except httpx.HTTPError:
         await client.aclose()
         return None

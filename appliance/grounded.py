@@ -69,7 +69,7 @@ async def write(
     generator : Generator
     language : {'ru', 'en'}
     context_tokens : int
-        The model's context, tokens.
+        Most of the model's context to use, tokens; never more than its server says it has.
     deadline_s : float
         For the whole answer; what is missing then counts as down.
 
@@ -79,6 +79,7 @@ async def write(
         Supported sentences as they end, citing `found` by rank from 1.
     """
     started = perf_counter()
+    context_tokens = min(context_tokens, generator.context_tokens or context_tokens)
     best = fit(found, context_tokens=context_tokens, answer_tokens=ANSWER_TOKENS, question=query)
     passages = stable_order(best)
     rank = {number: best.index(hit) + 1 for number, hit in enumerate(passages, start=1)}
@@ -94,9 +95,8 @@ async def write(
     try:
         async with aclosing(stream):
             while True:
-                left_s = deadline_s - (perf_counter() - started)
                 try:
-                    piece = await asyncio.wait_for(anext(stream), left_s)
+                    piece = await _next(stream, deadline_s - (perf_counter() - started))
                 except StopAsyncIteration:
                     break
                 written.first_token_ms = written.first_token_ms or (perf_counter() - started) * 1000
@@ -112,3 +112,15 @@ async def write(
     except GeneratorDown as error:
         written.down = error.reason
     written.refused, written.dropped = reader.refused, reader.dropped
+
+
+async def _next(stream: AsyncGenerator[str], left_s: float) -> str:
+    """Next piece, in time.
+
+    Not by ``wait_for``: Python 3.11's loses a cancellation that comes together with a piece, and a reader who left
+    would be written for to the end.
+    """
+    if left_s <= 0:
+        raise TimeoutError
+    async with asyncio.timeout(left_s):
+        return await anext(stream)

@@ -270,7 +270,8 @@ def create_app(embedder: BgeM3, *, max_waiting_tokens: int = 262_144) -> FastAPI
     @app.get("/health")
     async def health() -> Response:
         try:
-            made = await asyncio.wait_for(batcher.embed(["1"]), HEALTH_TIMEOUT_S)
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                made = await batcher.embed(["1"])
         except TimeoutError:
             return _error(503, "not_ready", "No vector came in time.")
         return JSONResponse({"status": "ok", "dim": made.dense.shape[1]})

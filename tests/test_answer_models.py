@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from appliance.app import App, open_app
+from appliance import grounded
+from appliance.app import App, open_app, open_doors
 from appliance.schema import Answer, Asker, Final, Part, Piece, Question
 from tests.conftest import config_for, copy_data
 from tests.servers.openai import ABORT, DIE, OpenAIServer, Raw, Status, Step
@@ -121,6 +124,60 @@ async def test_an_asker_who_leaves_closes_the_connection(sample_data: Path, tmp_
         await stream.aclose()
         await until(lambda: server.left == 1)
         assert server.finished == 0
+
+
+MORE = Raw('data: {"choices": [{"index": 0, "delta": {"content": "ещё "}}]}\n\n'.encode())
+FLOOD = 400  # times five pieces at once
+
+
+async def leave_a_flood(sample_data: Path, tmp_path: Path) -> OpenAIServer:
+    """Ask at the page's door a model that writes without a pause, and leave a moment after its first words."""
+
+    def flood(body: dict[str, Any]) -> list[Step]:
+        return [*good(body), *([MORE, MORE, MORE, MORE, MORE, 0.001] * FLOOD)]
+
+    async with (
+        OpenAIServer(flood) as server,
+        written_by(server, sample_data, tmp_path) as app,
+        open_doors(app, port=0, with_bot=False) as url,
+    ):
+        host, port = url.removeprefix("http://").split(":")
+        body = json.dumps({"question": KNOWN}).encode()
+        request = f"POST /ask HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: {len(body)}\r\n"
+        for pause_s in (0.0, 0.003, 0.01, 0.02):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(f"{request}Content-Type: application/json\r\n\r\n".encode() + body)
+            await asyncio.wait_for(reader.readuntil(b"event: piece"), 5)
+            await asyncio.sleep(pause_s)
+            writer.transport.abort()
+        await until(lambda: server.left + server.finished == 4, 30)
+    return server
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.test_answer_models.DEADLINE_S", 30.0)
+
+
+async def test_leaving_a_model_that_writes_without_pause_stops_it(
+    sample_data: Path, tmp_path: Path, patient: None
+) -> None:
+    server = await leave_a_flood(sample_data, tmp_path)
+    assert (server.left, server.finished) == (4, 0)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python's wait_for keeps its cancellations")
+async def test_with_wait_for_it_would_write_on_for_nobody(
+    sample_data: Path, tmp_path: Path, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the same by `asyncio.wait_for`, which loses a cancellation that comes together with a piece."""
+
+    async def lossy(stream: AsyncGenerator[str], left_s: float) -> str:
+        return await asyncio.wait_for(anext(stream), left_s)
+
+    monkeypatch.setattr(grounded, "_next", lossy)
+    server = await leave_a_flood(sample_data, tmp_path)
+    assert server.finished > 0
 
 
 async def until(condition: Any, seconds: float = 3.0) -> None:

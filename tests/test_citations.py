@@ -53,6 +53,16 @@ def test_how_the_stream_is_cut_changes_nothing(step: int) -> None:
     ]
 
 
+def test_a_cited_post_that_says_nothing_of_it_falls_out_of_the_citation() -> None:
+    kept, _ = read("ИСТОЧНИКИ: 1, 2\nЗапись на керамику у Лиды, по вторникам [1, 2].\nДрель выдают на 3 дня [2][1].")
+    assert [one.citations for one in kept] == [(1,), (2,)]
+
+
+def test_posts_that_say_it_only_together_are_cited_together() -> None:
+    kept, _ = read("ИСТОЧНИКИ: 1, 2\nЗанятие стоит 900 рублей, залог за дрель — 1500 рублей [1, 2].")
+    assert [one.citations for one in kept] == [(1, 2)]
+
+
 def test_no_sources_is_a_refusal() -> None:
     kept, reader = read("ИСТОЧНИКИ: нет\nНо я думаю, керамика стоит 900 рублей [1].")
     assert reader.refused

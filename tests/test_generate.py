@@ -225,12 +225,14 @@ async def test_many_answers_at_once_do_not_mix() -> None:
         word = body["messages"][0]["content"]  # type: ignore[index]
         return [word, 0.05, word]
 
-    async with OpenAIServer(echo) as server, asking(server) as generator:
+    async with OpenAIServer(echo) as server:
+        generator = OpenAIGenerator(server.url)  # not in a hurry
 
         async def one(i: int) -> str:
             return "".join([p async for p in generator.stream([ChatMessage("user", f"<{i}>")], max_tokens=9)])
 
         assert await asyncio.gather(*map(one, range(40))) == [f"<{i}>" * 2 for i in range(40)]
+        await generator.aclose()
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

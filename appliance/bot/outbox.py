@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -75,10 +76,9 @@ class Outbox:
             self._wake.clear()
             wait_s = await self._send_due()
             if wait_s > 0:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), min(wait_s, IDLE_S))
-                except TimeoutError:
-                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(wait_s, IDLE_S)):
+                        await self._wake.wait()
 
     async def close(self, grace_s: float) -> None:
         """Start no further call, let those under way end; what is not sent stays queued.
