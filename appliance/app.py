@@ -52,11 +52,12 @@ from appliance.shelf import Pair, Shelf, Writer, folder_of, read_choice
 from appliance.vault import Vault
 from appliance.verbs import Verbs
 from appliance.web.api import create_api
-from models.errors import ModelError
+from models.errors import GeneratorDown, ModelError
 from models.load import load_embedder, load_generator
 
 if TYPE_CHECKING:
     from appliance.bot.webhook import Webhook
+    from models.generate_openai import OpenAIGenerator
 
 FIRST_EXPIRY_S = 60.0  # after the start, so that the first questions come first
 EXPIRE_EVERY_S = 86_400.0
@@ -133,8 +134,11 @@ async def open_app(config: Config) -> AsyncIterator[App]:
 
         generator = None
         if config.generator_url:
-            generator = load_generator(config.generator_url, config.generator_model)
+            generator = load_generator(
+                config.generator_url, config.generator_model, deadline_s=config.answer_deadline_s
+            )
             stack.push_async_callback(generator.aclose)
+            stack.push_async_callback(_settle, asyncio.create_task(_meet(generator)))
         mended = (*ledger.notes, *await ingest.reconcile(index=writer(), ledger=ledger, embedder=embedder))
         for note in mended:
             log.warning("healed", what=note)
@@ -255,6 +259,16 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             reindex=partial(reindex.reindex, shelf=shelf, ledger=ledger, load=load),
         )
         yield App(config, verbs, index, shelf, ledger, journal, metrics.render, troubles)
+
+
+async def _meet(generator: OpenAIGenerator) -> None:
+    """Learn what the model server serves, and tell; questions do not wait for it."""
+    try:
+        served = await generator.served()
+    except GeneratorDown as down:
+        log.warning("generator down", reason=down.reason, cure=down.cure, until_then="posts are quoted")
+    else:
+        log.info("generator found", model=served.name, context_tokens=served.context_tokens)
 
 
 async def _settle(task: asyncio.Task[Any]) -> None:

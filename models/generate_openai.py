@@ -111,6 +111,7 @@ class OpenAIGenerator:
         self._served: ServedModel | None = None
         self._extra = dict(extra or {})
         self._rest_until = 0.0
+        self._meeting = asyncio.Lock()
         self._client = httpx.AsyncClient(
             base_url=_base_url(url),
             headers={"Authorization": f"Bearer {api_key}"} if api_key else None,
@@ -123,6 +124,11 @@ class OpenAIGenerator:
     def name(self) -> str:
         """The configured model name, else the served one; empty before the server was first asked."""
         return self._configured or (self._served.name if self._served else "")
+
+    @property
+    def context_tokens(self) -> int | None:
+        """Context of the served model, prompt and answer together; None while the server has not said it."""
+        return self._served.context_tokens if self._served else None
 
     async def served(self) -> ServedModel:
         """Ask the server which model it serves (remembered until it denies the name).
@@ -209,8 +215,8 @@ class OpenAIGenerator:
         clock = asyncio.get_running_loop()
         deadline = clock.time() + self._patience.first_token_s
         self._refuse_while_resting()
-        if not self._configured and self._served is None:
-            self._served = await self._ask_served(deadline)
+        if self._served is None:
+            await self._meet(deadline)
         body: dict[str, Any] = {
             "model": self.name,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
@@ -251,6 +257,17 @@ class OpenAIGenerator:
         """Close the HTTP client."""
         await self._client.aclose()
 
+    async def _meet(self, deadline: float) -> None:
+        """Learn what is served, once for all who ask; a server that keeps no list can still be asked by name."""
+        async with self._meeting:
+            if self._served is not None:
+                return
+            try:
+                self._served = await self._ask_served(deadline)
+            except GeneratorDown as down:
+                if not self._configured or down.reason not in ("refused", "broken"):
+                    raise
+
     async def _ask_served(self, deadline: float) -> ServedModel:
         try:
             async with asyncio.timeout_at(deadline):
@@ -268,7 +285,7 @@ class OpenAIGenerator:
                 "refused",
                 cure="Set the generator's model to the name it serves (GET /v1/models), or leave it empty.",
             )
-        return ServedModel(name=str(models[0]["id"]), context_tokens=models[0].get("max_model_len"))
+        return ServedModel(name=str(models[0]["id"]), context_tokens=_context(models[0]))
 
     @asynccontextmanager
     async def _post(self, path: str, body: dict[str, Any], deadline: float) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -371,6 +388,13 @@ def _event(data: Any) -> _Event:
         completion=int(usage.get("completion_tokens") or 0),
     )
     return _Event(text.encode("utf-8", "replace").decode(), finish, tokens or None)  # no lone surrogates
+
+
+def _context(entry: dict[str, Any]) -> int | None:
+    """Read a listed model's context: vLLM's ``max_model_len``, or llama.cpp's ``meta.n_ctx``."""
+    meta = entry.get("meta")
+    found = entry.get("max_model_len") or (meta.get("n_ctx") if isinstance(meta, dict) else None)
+    return found if isinstance(found, int) else None
 
 
 def _down(message: str, reason: DownReason, *, retry_after_s: float | None = None, cure: str = "") -> GeneratorDown:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from models.cards import EmbedderCard, load_card
 from models.errors import CardError
-from models.generate_openai import OpenAIGenerator
+from models.generate_openai import OpenAIGenerator, Patience
 from models.ports import Embedder
 
 
@@ -62,7 +62,7 @@ def load_embedder(
     raise CardError(f"No engine here runs {card!r} yet.", cure="Set POSTFINDER_EMBEDDER=multilingual-e5-small.")
 
 
-def load_generator(url: str, model: str = "", *, api_key: str = "") -> OpenAIGenerator:
+def load_generator(url: str, model: str = "", *, api_key: str = "", deadline_s: float | None = None) -> OpenAIGenerator:
     """Make a generator that asks an OpenAI-compatible server; nothing is sent yet.
 
     Parameters
@@ -73,6 +73,8 @@ def load_generator(url: str, model: str = "", *, api_key: str = "") -> OpenAIGen
         Model name to ask for; empty takes the first one served.
     api_key : str, optional
         Sent as a bearer token.
+    deadline_s : float, optional
+        For a whole answer; half of it may pass before the first token (a prompt read on a CPU takes its time).
 
     Returns
     -------
@@ -84,4 +86,5 @@ def load_generator(url: str, model: str = "", *, api_key: str = "") -> OpenAIGen
     ModelError
         If `url` is not an HTTP address.
     """
-    return OpenAIGenerator(url, model, api_key=api_key)
+    patience = Patience(first_token_s=deadline_s / 2) if deadline_s else Patience()
+    return OpenAIGenerator(url, model, api_key=api_key, patience=patience)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from models.cards import AnswererCard, EmbedderCard, RerankerCard, Shape
@@ -25,6 +26,7 @@ USABLE = 0.975  # of a card's nominal memory; the driver keeps the rest
 VLLM_RUNTIME_BYTES = int(0.8 * GIB)  # context 0.4, CUDA graphs 0.4
 RUNTIME_BYTES = int(0.5 * GIB)  # context and libraries of the embedding server or the reranker
 ENCODER_STEP_TOKENS = 16384  # most tokens the embedding server puts into one step
+CPU_STEP_TOKENS = 512  # llama.cpp's n_ubatch
 MOST_ANSWERS = 64  # more answers in one step than this gain nothing on one card
 
 _BYTES_OF_WEIGHT = {
@@ -35,6 +37,7 @@ _BYTES_OF_WEIGHT = {
     "awq": 0.5 + 2.5 / 128,  # groups of 128 with a 16-bit scale and a 4-bit zero
     "bnb-4bit": 0.5 + 1 / 64 + 4 / (64 * 256),  # NF4: blocks of 64 with 8-bit scales, themselves quantised
     "4bit": 0.5 + 2 / 32,  # blocks of 32 with a 16-bit scale
+    "q4_k_m": 4.85 / 8,  # llama.cpp's mixture; a card names its file's bytes
 }
 _TABLES_STAY = {"fp8", "awq", "bnb-4bit"}
 
@@ -107,6 +110,8 @@ def weight_bytes(card: AnswererCard | EmbedderCard | RerankerCard) -> int:
     int
         Bytes.
     """
+    if isinstance(card, AnswererCard) and card.file_bytes:
+        return card.file_bytes
     tables = 0
     if card.quantisation in _TABLES_STAY:
         tables = card.shape.vocab * card.shape.hidden * (1 if card.shape.tied else 2)
@@ -161,10 +166,9 @@ def plan(
     """
     if answers_at_once < 1 or context < 256 or vram_gib <= 0:
         raise ModelError("A plan needs memory, at least one answer at once and a context of at least 256 tokens.")
-    if context > answerer.context:
-        raise DoesNotFit(
-            f"{answerer.name} reads {answerer.context} tokens, not {context}.", cure="Ask for a shorter context."
-        )
+    if answerer.engine != "vllm":
+        raise DoesNotFit(f"{answerer.name} runs on the CPU.", cure="Plan it without --vram.")
+    _check_context(answerer, context)
     usable = int(vram_gib * GIB * USABLE)
     step_tokens = 2048 if vram_gib < 40 else 8192
     per_token = kv_bytes_per_token(answerer)
@@ -205,6 +209,61 @@ def plan(
             *answerer.vllm_args,
         ),
     )
+
+
+def plan_cpu(
+    answerer: AnswererCard, *, memory_gib: float, answers_at_once: int = 1, context: int = 8192
+) -> tuple[Share, ...]:
+    """Check that a GGUF fits the host's memory under llama.cpp.
+
+    Parameters
+    ----------
+    answerer : AnswererCard
+        A card of llama.cpp.
+    memory_gib : float
+        Memory that is free, in GiB.
+    answers_at_once, context : int, optional
+        Answers written at the same time, and tokens of a prompt and its answer.
+
+    Returns
+    -------
+    tuple of Share
+        Every use of the memory.
+
+    Raises
+    ------
+    DoesNotFit
+        If it does not.
+    """
+    _check_context(answerer, context)
+    cache = kv_bytes_per_token(answerer) * context * answers_at_once
+    shares = (
+        Share("weights", weight_bytes(answerer)),
+        Share("KV cache", cache),
+        Share("working memory", _step_bytes(answerer.shape, CPU_STEP_TOKENS, answers=answers_at_once)),
+    )
+    if _total(shares) > memory_gib * GIB:
+        parts = ", ".join(f"{share.what} {share.bytes / GIB:.1f}" for share in shares)
+        raise DoesNotFit(
+            f"{answerer.name} takes {_total(shares) / GIB:.1f} GiB ({parts}), {memory_gib:.1f} are free.",
+            cure="Ask for fewer answers at once or a shorter context, or take a smaller model.",
+        )
+    return shares
+
+
+def free_memory_gib() -> float:
+    """Memory of this host that can be had without swapping, in GiB."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) / (1 << 20)
+    return 0.0
+
+
+def _check_context(answerer: AnswererCard, context: int) -> None:
+    if context > answerer.context:
+        raise DoesNotFit(
+            f"{answerer.name} reads {answerer.context} tokens, not {context}.", cure="Ask for a shorter context."
+        )
 
 
 def plans(answerers: Iterable[AnswererCard], **wanted: object) -> tuple[list[Plan], list[DoesNotFit]]:
@@ -262,6 +321,11 @@ def read_gpus(listing: str) -> tuple[Gpu, ...]:
 
 def _step_bytes(shape: Shape, tokens: int, *, answers: int = 0) -> int:
     return tokens * (3 * shape.intermediate + 6 * shape.hidden) * 2 + answers * shape.vocab * 4 * 2
+
+
+def encoder_bytes(card: EmbedderCard | RerankerCard) -> int:
+    """Memory of a GPU that an embedder or a reranker takes beside others, in bytes."""
+    return _total(_encoder_shares(card))
 
 
 def _encoder_shares(card: EmbedderCard | RerankerCard) -> list[Share]:

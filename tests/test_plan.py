@@ -8,10 +8,21 @@ from hypothesis import strategies as st
 
 from models.cards import AnswererCard, EmbedderCard, RerankerCard, all_cards
 from models.errors import DoesNotFit, ModelError
-from models.plan import GIB, Plan, find_gpus, kv_bytes_per_token, plan, plans, read_gpus, weight_bytes
+from models.plan import (
+    GIB,
+    Plan,
+    find_gpus,
+    free_memory_gib,
+    kv_bytes_per_token,
+    plan,
+    plan_cpu,
+    plans,
+    read_gpus,
+    weight_bytes,
+)
 
 CARDS = all_cards()
-ANSWERERS = [c for c in CARDS.values() if isinstance(c, AnswererCard)]
+ANSWERERS = [c for c in CARDS.values() if isinstance(c, AnswererCard) and c.engine == "vllm"]
 BGE = CARDS["bge-m3"]
 RERANKER = CARDS["bge-reranker-v2-m3"]
 assert isinstance(BGE, EmbedderCard)
@@ -169,6 +180,23 @@ def test_a_plan_never_takes_more_than_the_card_has_and_gives_what_was_asked(
     assert int(flags["--kv-cache-memory-bytes"]) == got.kv_bytes
     assert 0 < float(flags["--gpu-memory-utilization"]) < 1
     assert plan(card, vram_gib=vram + 8, answers_at_once=asked, context=context).answers_at_once >= asked
+
+
+def test_a_gguf_is_planned_for_the_hosts_memory_and_refused_beyond_it() -> None:
+    card = answerer("qwen3-4b-gguf")
+    weights, cache, working = plan_cpu(card, memory_gib=8, answers_at_once=2, context=8192)
+    assert weights.bytes == card.file_bytes
+    assert (
+        cache.bytes == 2 * 8192 * 2 * 36 * 8 * 128 * 2
+    )  # answers × tokens × (keys, values) × layers × heads × width × 2
+    assert working.bytes < GIB / 8
+    with pytest.raises(DoesNotFit, match="fewer answers"):
+        plan_cpu(card, memory_gib=4, answers_at_once=2, context=8192)
+    with pytest.raises(DoesNotFit, match="32768"):
+        plan_cpu(card, memory_gib=900, context=65536)
+    with pytest.raises(DoesNotFit, match="on the CPU"):
+        plan(card, vram_gib=24)
+    assert 0.1 < free_memory_gib() < 4096
 
 
 def test_all_answerers_are_planned_and_the_largest_comes_first() -> None:
