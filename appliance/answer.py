@@ -148,7 +148,7 @@ async def ask(
     text = question_text(question, config.max_question_chars)
     dialogue_id = question.dialogue_id or uuid.uuid4().hex
     turns = await asyncio.to_thread(ledger.turns, dialogue_id, TURNS) if question.dialogue_id else []
-    turns = [turn for turn in turns if turn.user_id == question.asker.user_id]
+    turns = [turn for turn in turns if turn.user_id == question.asker.user_id and turn.id != question.id]
     place, version = None, ("", 0)
     if memory is not None and not turns:
         seen = [status.channel for status in ledger.channels(question.asker)]
@@ -214,7 +214,7 @@ async def ask(
     citations = tuple(one for one in shown if one.number in cited) if sentences else shown[:NEAREST]
     times_ms["complete"] = (perf_counter() - started) * 1000
     row = QuestionRow(
-        id=uuid.uuid4().hex,
+        id=question.id or uuid.uuid4().hex,
         dialogue_id=dialogue_id,
         user_id=question.asker.user_id,
         door=question.door,
@@ -328,7 +328,7 @@ async def again(
     for sentence in past.sentences:
         yield Piece(sentence)
     row = QuestionRow(
-        id=uuid.uuid4().hex,
+        id=question.id or uuid.uuid4().hex,
         dialogue_id=dialogue_id,
         user_id=question.asker.user_id,
         door=question.door,

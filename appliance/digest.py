@@ -64,6 +64,7 @@ async def digest(
     door: Door = "api",
     text: str = "/digest",
     dialogue_id: str = "",
+    question_id: str | None = None,
     config: Config,
     pair: Callable[[], Pair],
     ledger: Ledger,
@@ -83,6 +84,8 @@ async def digest(
     door : {'telegram', 'web', 'api', 'cli'}, optional
     text, dialogue_id : str, optional
         The question that asked for it, and the dialogue it belongs to.
+    question_id : str, optional
+        Of its row, whose place it takes; a new one by default.
     config : Config
     pair : callable
         Returns the embedder and the index in service.
@@ -139,7 +142,7 @@ async def digest(
     cited = {number for sentence in told for number in sentence.citations}
     citations = tuple(one for one in shown if one.number in cited)
     row = QuestionRow(
-        id=uuid.uuid4().hex,
+        id=question_id or uuid.uuid4().hex,
         dialogue_id=dialogue_id or uuid.uuid4().hex,
         user_id=asker.user_id,
         door=door,

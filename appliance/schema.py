@@ -177,6 +177,7 @@ class Question:
     door: Door = "api"
     dialogue_id: str | None = None  # continue this dialogue; None starts one
     unread: frozenset[LimitKind] = frozenset()  # kinds of limits not to be read from the words
+    id: str | None = None  # of its row: asked again under the same id, it takes the row's place; None makes a new one
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,13 @@ class Digest(Protocol):
     """Tell what the posts of a period say."""
 
     def __call__(
-        self, asker: Asker, filters: Filters, *, days: int | None = 7, door: Door = "api"
+        self,
+        asker: Asker,
+        filters: Filters,
+        *,
+        days: int | None = 7,
+        door: Door = "api",
+        question_id: str | None = None,
     ) -> AsyncIterator[Part]:
         """See `appliance.digest.digest`."""
 

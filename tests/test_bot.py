@@ -109,7 +109,7 @@ class Town:
         chat = who if chat is None else chat
         before = len(self.server.from_bot(chat))
         self.server.say(who, text, chat_id=chat, **more)
-        await self.server.until(lambda: len(self.server.from_bot(chat)) > before, 20)
+        await self.server.until(lambda: len(self.server.from_bot(chat)) > before)
         return self.server.from_bot(chat)[before]
 
     async def quiet(self, journal: Journal) -> None:
@@ -121,7 +121,7 @@ class Town:
                 self.server.pending() or counts["inbox_pending"] or counts["outbox_queued"] or counts["outbox_sending"]
             )
 
-        await self.server.until(is_quiet, 20)
+        await self.server.until(is_quiet)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -504,6 +504,28 @@ async def test_a_stop_leaves_unfinished_questions_for_the_next_start(town: Town)
     answer, help_ = town.server.from_bot(ANNA)
     assert "масло" in answer["text"]
     assert help_["text"].startswith("Что я умею")
+
+
+async def test_a_question_cut_off_before_its_mark_keeps_one_row(
+    town: Town, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = app.ledger.stats()["questions"]["total"]
+    cut: list[object] = []
+
+    def power_goes(self: Journal, updates: object, outgoing: object = ()) -> None:
+        cut.append(updates)
+        raise OSError("the power goes")
+
+    monkeypatch.setattr(Journal, "done", power_goes)
+    async with town.bot():
+        for text in (KNOWN, "/digest"):
+            town.server.say(ANNA, text)
+        await town.server.until(lambda: len(cut) == 2)
+    monkeypatch.undo()
+    async with town.bot() as journal:
+        await town.quiet(journal)
+    assert len(town.server.from_bot(ANNA)) == 2
+    assert app.ledger.stats()["questions"]["total"] == before + 2
 
 
 async def test_a_stop_lets_quick_work_end(town: Town) -> None:

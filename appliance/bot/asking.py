@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from hashlib import blake2b
 
 import structlog
 from aiogram import Bot
@@ -86,7 +87,8 @@ async def digest(
     """Answer ``/digest [day|week]``."""
     asker = await who_asks(message.from_user, verbs, message.chat.type)
     days = read_days(command.args or "")
-    work = verbs.digest(asker, Filters(), days=days, door="telegram")
+    question_id = row_id(message, event_update.update_id)
+    work = verbs.digest(asker, Filters(), days=days, door="telegram", question_id=question_id)
     question = Question(text="/digest", asker=asker, door="telegram")
     return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work)
 
@@ -124,6 +126,7 @@ async def answered(
     ready: list[Sentence] = []
     topic_id = message.message_thread_id if message.is_topic_message else None
     draft_id = update_id % 2**31 or 1 if message.chat.type == "private" else None
+    question = replace(question, id=row_id(message, update_id))
     try:
         async with courtesies.working(message.chat.id, topic_id, draft_id, ready):
             async for part in parts if parts is not None else verbs.ask(question):
@@ -150,6 +153,27 @@ def read_days(args: str) -> int:
     if number.isascii() and number.isdigit() and len(number) < 5:
         return max(1, int(number))
     return days_of(number) or 7
+
+
+def row_id(message: Message, update_id: int) -> str | None:
+    """Name the row of an update's question: worked on again after a crash, it makes no second one.
+
+    Keyed with the bot's token, so that nobody guesses it; with the message's time, for Telegram numbers updates anew.
+
+    Parameters
+    ----------
+    message : Message
+    update_id : int
+
+    Returns
+    -------
+    str or None
+        32 hexadecimal digits; None for a message without its bot.
+    """
+    if message.bot is None:
+        return None
+    what = f"{update_id}/{message.chat.id}/{message.date.timestamp()}"
+    return blake2b(what.encode(), digest_size=16, key=message.bot.token.encode()[:64]).hexdigest()
 
 
 def read_find(args: str, own_name: str) -> tuple[tuple[str, ...], str]:

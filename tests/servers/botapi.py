@@ -277,7 +277,7 @@ class BotApi:
         """The bot's messages in a chat, oldest first."""
         return [message for message in self.seen(chat_id) if message.get("from", {}).get("id") == self.me["id"]]
 
-    async def until(self, ready: Callable[[], T], timeout_s: float = 10.0) -> T:
+    async def until(self, ready: Callable[[], T], timeout_s: float = 60.0) -> T:
         """Wait until `ready` returns something true; `TimeoutError` with its last word otherwise."""
         deadline = time.monotonic() + timeout_s
         while not (value := ready()):
