@@ -29,14 +29,18 @@ SUITES = {
     "wording": "benchmarks.wording",
     "intents": "benchmarks.intents",
 }
+FAULTS = {
+    "faults-kill": "benchmarks.faults.kill",
+}  # each with a control broken on purpose, which must fail; `hostile` has its own
 
 
-def run_suite(name: str, json: bool) -> bool:
+def run_suite(name: str, json: bool, **options: float) -> bool:
     """Run one suite; returns whether every expectation held."""
     if str(results.ROOT) not in sys.path:  # the loopback servers stand in the tests
         sys.path.insert(0, str(results.ROOT))
-    module = importlib.import_module(SUITES[name])
-    document = results.keep(name, module.run())
+    module = importlib.import_module((SUITES | FAULTS)[name])
+    given = "".join(f" --{option} {value:g}" for option, value in options.items())
+    document = results.keep(name, module.run(**options), given)
     if json:
         typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     for row in document["judgement"] if not json else []:
@@ -53,8 +57,29 @@ def _command(name: str) -> None:
             raise typer.Exit(1)
 
 
+def _fault(name: str) -> None:
+    @app.command(name, help=f"Run the {name} suite.")
+    def command(
+        rounds: Annotated[int | None, typer.Option(help="How many; the suite's own number by default.")] = None,
+        seed: Annotated[int, typer.Option(help="The same seed makes the same faults.")] = 1,
+        json: Annotated[bool, typer.Option("--json", help="Print the whole result.")] = False,
+    ) -> None:
+        if not run_suite(name, json, **({"rounds": rounds} if rounds else {}), seed=seed):
+            raise typer.Exit(1)
+
+
 for _name in SUITES:
     _command(_name)
+for _name in FAULTS:
+    _fault(_name)
+
+
+@app.command("faults", help="Run every suite of faults (an hour on two cores).")
+def run_faults() -> None:
+    """Run every suite of faults, then fail if any missed what it expects."""
+    held = [run_suite(name, json=False) for name in (*FAULTS, "hostile")]
+    if not all(held):
+        raise typer.Exit(1)
 
 
 @app.command("all", help="Run every suite.")

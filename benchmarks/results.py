@@ -94,11 +94,11 @@ def judge(suite: str, result: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def keep(suite: str, result: dict[str, Any]) -> dict[str, Any]:
+def keep(suite: str, result: dict[str, Any], options: str = "") -> dict[str, Any]:
     """Write a result with its machine, commit and judgement to ``results/<suite>.json``."""
     document = {
         "suite": suite,
-        "command": f"postfinder bench {suite}",
+        "command": f"postfinder bench {suite}{options}",
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),

@@ -6,12 +6,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from appliance import sample
 from appliance.app import App, open_app
 from appliance.config import Config
 from models.load import load_embedder
 from models.ports import Embedder
+
+settings.register_profile("any machine", deadline=None)  # a busy one is slow, not wrong
+settings.load_profile("any machine")
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 

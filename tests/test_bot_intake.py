@@ -186,14 +186,20 @@ async def test_lanes_keep_order_within_and_run_beside_each_other() -> None:
 async def test_closing_lanes_starts_no_further_job() -> None:
     lanes, ran = Lanes(1), []
 
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
     async def slow() -> None:
-        await asyncio.sleep(0.05)
+        begun.set()
+        await may_end.wait()
         ran.append(1)
 
     for _ in range(5):
         lanes.put("a", slow)
-    await asyncio.sleep(0.01)
-    await lanes.close(1)
+    await begun.wait()
+    closing = asyncio.create_task(lanes.close(30))
+    await asyncio.sleep(0)
+    may_end.set()
+    await closing
     assert ran == [1]
 
 

@@ -79,7 +79,7 @@ async def test_long_polling_wakes_up_on_a_message(server: BotApi, bot: Bot) -> N
     await asyncio.sleep(0.05)
     assert not waiting.done()
     server.say(ANNA, "привет 🙂 @postfinder_bot /help")
-    (update,) = await asyncio.wait_for(waiting, 1)
+    (update,) = await asyncio.wait_for(waiting, 4)
     assert update.message is not None
     assert [entity.extract_from(update.message.text or "") for entity in update.message.entities or []] == [
         "@postfinder_bot",

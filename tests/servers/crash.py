@@ -2,7 +2,7 @@
 
 Run as ``python -m tests.servers.crash``; each line ``URL JOURNAL KIND`` on standard input forks a process and prints
 its id. ``careful`` is the appliance's intake, work and outbox; ``hasty`` acknowledges before it journals; ``stock`` is
-aiogram's own polling.
+aiogram's own polling. ``posted`` takes updates in by a webhook; so does ``careless``, and says yes before it journals.
 """
 
 from __future__ import annotations
@@ -11,26 +11,35 @@ import asyncio
 import os
 import random
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from threading import Timer
+from typing import Any
 
+import uvicorn
 from aiogram import Bot, Dispatcher
 from aiogram.types import Message
 from aiogram.utils.formatting import Text
+from fastapi import FastAPI
 
 from appliance.bot import intake
 from appliance.bot.lanes import Lanes
 from appliance.bot.outbox import Outbox
 from appliance.bot.outgoing import messages_for
 from appliance.bot.pacing import Pace, Pacer
-from appliance.bot.run import open_bot
+from appliance.bot.run import introduce, open_bot
+from appliance.bot.webhook import Webhook
 from appliance.bot.work import work_on
 from appliance.journal import Journal, Outgoing
+from appliance.web.receiving import PATH, receiving
 from tests.servers.botapi import DEFAULT_TOKEN
 
 WORK_S = 0.05
+SECRET = "secret-of-the-loopback-webhook"
+LISTENING: list[socket.socket] = []
 DEADLY = "смертельно"  # ends the process that works on it
 
 
@@ -41,15 +50,42 @@ async def echo(message: Message) -> list[Outgoing]:
     return messages_for(message, [Text(message.text or "")])
 
 
-async def careful(bot: Bot, journal: Journal) -> None:
+async def careful(bot: Bot, journal: Journal, hook: Webhook | None = None) -> None:
     outbox, lanes, arrived = Outbox(bot, journal, Pacer(Pace(speed=1000))), Lanes(8), asyncio.Event()
+    arrived = hook.arrived if hook else arrived
     dispatcher = Dispatcher(disable_fsm=True)
     dispatcher.message.register(echo)
     alone = asyncio.Lock()
     job = partial(partial, work_on, bot=bot, dispatcher=dispatcher, journal=journal, outbox=outbox, alone=alone)
-    await asyncio.gather(
-        intake.poll(bot, journal, arrived.set), intake.feed(journal, lanes, job, arrived), outbox.run()
-    )
+    taking = posting(hook) if hook else intake.poll(bot, journal, arrived.set)
+    await asyncio.gather(taking, intake.feed(journal, lanes, job, arrived), outbox.run())
+
+
+async def posting(hook: Webhook) -> None:
+    """Serve the webhook's route."""
+    api = FastAPI()
+    api.include_router(receiving(hook))
+    await uvicorn.Server(uvicorn.Config(api, fd=LISTENING[0].fileno(), log_config=None, lifespan="off")).serve()
+
+
+async def posted(bot: Bot, journal: Journal) -> None:
+    LISTENING.append(listening := socket.create_server(("127.0.0.1", 0)))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}{PATH}"
+    hook = Webhook.of(url, SECRET, token=DEFAULT_TOKEN, journal=journal)
+    await introduce(bot, hook)
+    await careful(bot, journal, hook)
+
+
+async def careless(bot: Bot, journal: Journal) -> None:
+    """Acknowledge what is posted, journal it a moment later."""
+    take_in = journal.take_in
+
+    def late(*words: Any) -> int:
+        Timer(WORK_S * 10, take_in, words).start()
+        return 1
+
+    journal.take_in = late  # type: ignore[method-assign]
+    await posted(bot, journal)
 
 
 async def hasty(bot: Bot, journal: Journal) -> None:
@@ -81,8 +117,9 @@ async def stock(bot: Bot, journal: Journal) -> None:
 
 async def main(url: str, path: str, kind: str) -> None:
     bot = open_bot(DEFAULT_TOKEN, url)
+    kinds = {"careful": careful, "hasty": hasty, "stock": stock, "posted": posted, "careless": careless}
     with Journal.open(Path(path)) as journal:
-        await {"careful": careful, "hasty": hasty, "stock": stock}[kind](bot, journal)
+        await kinds[kind](bot, journal)
 
 
 def serve() -> None:
