@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip
 
-.PHONY: help run serve chat test slow live lint format ci up down logs bench report load screenshots lock clean
+.PHONY: help run serve chat test slow live lint format ci up down logs bench faults report load screenshots lock clean
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -88,6 +88,10 @@ compose/secrets/%:  # read by containers through the file's mode; other users of
 
 bench: $(VENV)/.dev  ## Run every benchmark suite, keep the results, render the README's tables
 	@$(BIN)/postfinder bench all
+	@$(BIN)/postfinder bench render
+
+faults: $(VENV)/.dev  ## Kill, cut the power, mislead, erase: nothing acknowledged is lost, nothing private stays (an hour)
+	@$(BIN)/postfinder bench faults
 	@$(BIN)/postfinder bench render
 
 load: $(VENV)/.dev  ## Put load on the web door for a minute, keep HTML and CSV (LOAD_TIME=30m LOAD_USERS=… LOAD_RATE=…)

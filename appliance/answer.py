@@ -281,7 +281,8 @@ async def told(
     ------
     Part
     """
-    telling = partial(tell, question.asker, door=question.door, text=text, dialogue_id=dialogue_id)
+    row = {"text": text, "dialogue_id": dialogue_id, "question_id": question.id}
+    telling = partial(tell, question.asker, door=question.door, **row)
     filters = limits.filters(worded, question.filters)
     are_held = await limits.has_posts(question.asker, filters)
     days = None if are_held else 7

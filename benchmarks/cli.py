@@ -31,6 +31,9 @@ SUITES = {
 }
 FAULTS = {
     "faults-kill": "benchmarks.faults.kill",
+    "faults-power": "benchmarks.faults.power",
+    "faults-telegram": "benchmarks.faults.telegram",
+    "faults-garbage": "benchmarks.faults.garbage",
 }  # each with a control broken on purpose, which must fail; `hostile` has its own
 
 

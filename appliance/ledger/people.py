@@ -14,6 +14,7 @@ from appliance.ledger.database import Database
 from appliance.ledger.protection import REWRITE_DUE, buried, erase_channel, erase_people, remember
 from appliance.ledger.sealing import SEALED, open_row
 from appliance.ledger.tables import (
+    chat_tables,
     consent,
     event,
     feedback,
@@ -132,6 +133,10 @@ class People:
             if table.name in SEALED:
                 values = [open_row(self._vault, table.name, row) for row in values]
             found[str(table.name)] = values
+        chat_id = sa.select(user.c.telegram_id).where(user.c.user_id == user_id).scalar_subquery()
+        for table in chat_tables():
+            rows = self._database.read(sa.select(*table.c).where(table.c.chat_id == chat_id))
+            found[str(table.name)] = [dict(row._mapping) for row in rows]
         done = self._database.read(sa.select(*event.c).where(event.c.actor_id == user_id))
         found["event"] = [dict(row._mapping) for row in done]
         return found

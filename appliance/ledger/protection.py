@@ -11,9 +11,9 @@ from appliance.ledger.database import Database
 from appliance.ledger.posts import has_key, pages
 from appliance.ledger.sealing import seal_table
 from appliance.ledger.tables import (
-    channel,
+    channel_tables,
+    chat_tables,
     feedback,
-    membership,
     personal_tables,
     post,
     question,
@@ -130,7 +130,12 @@ def erase_people(connection: sa.Connection, user_ids: list[int]) -> dict[str, in
     """
     asked = sa.select(question.c.question_id).where(question.c.user_id.in_(user_ids))
     others = connection.execute(sa.delete(feedback).where(feedback.c.question_id.in_(asked))).rowcount
+    chats = sa.select(user.c.telegram_id).where(user.c.user_id.in_(user_ids))
     counts = {
+        str(table.name): connection.execute(sa.delete(table).where(table.c.chat_id.in_(chats))).rowcount
+        for table in chat_tables()
+    }
+    counts |= {
         str(table.name): connection.execute(sa.delete(table).where(table.c.user_id.in_(user_ids))).rowcount
         for table in personal_tables()
     }
@@ -140,9 +145,9 @@ def erase_people(connection: sa.Connection, user_ids: list[int]) -> dict[str, in
 
 def erase_channel(connection: sa.Connection, channel_id: int) -> int:
     """Delete a channel, its posts and the rights to it; returns the rows."""
-    tables = (post, unindexed, membership, channel)
     return sum(
-        connection.execute(sa.delete(table).where(table.c.channel_id == channel_id)).rowcount for table in tables
+        connection.execute(sa.delete(table).where(table.c.channel_id == channel_id)).rowcount
+        for table in channel_tables()
     )
 
 

@@ -374,3 +374,13 @@ barred = Table(  # the same by a keyed hash of Telegram's number: erasing onesel
 def personal_tables() -> list[Table]:
     """Return the tables with a ``user_id``: what they hold of a person is exported and erased with them."""
     return [table for table in metadata.sorted_tables if "user_id" in table.c]
+
+
+def chat_tables() -> list[Table]:
+    """Return the other tables with a ``chat_id``: a private chat has its person's number, and goes with them."""
+    return [table for table in metadata.sorted_tables if "chat_id" in table.c and "user_id" not in table.c]
+
+
+def channel_tables() -> list[Table]:
+    """Return the tables with a ``channel_id``: what they hold of a channel goes with it."""
+    return [table for table in metadata.sorted_tables if "channel_id" in table.c]
