@@ -234,8 +234,15 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         def ask(question: Question) -> AsyncIterator[Part]:
             return plans.metered(crowd.ask(question), question.asker)
 
-        def tell(asker: Asker, filters: Filters, *, days: int | None = 7, door: Door = "api") -> AsyncIterator[Part]:
-            return plans.metered(telling(asker, filters, days=days, door=door), asker)
+        def tell(
+            asker: Asker,
+            filters: Filters,
+            *,
+            days: int | None = 7,
+            door: Door = "api",
+            question_id: str | None = None,
+        ) -> AsyncIterator[Part]:
+            return plans.metered(telling(asker, filters, days=days, door=door, question_id=question_id), asker)
 
         verbs = Verbs(
             ask=ask,
