@@ -70,7 +70,7 @@ def cite(found: Sequence[FoundPost]) -> tuple[Citation, ...]:
         Citation(
             number=number,
             link=hit.link,
-            channel=hit.channel.title,
+            channel=hit.channel.title if hit.channel.kind != "answers" else f"{hit.channel.title}: {hit.post.author}",
             date=hit.post.date,
             title=shorten(next(iter(clean(hit.post.text).strip().splitlines()), ""), TITLE_CHARS),
             post=hit.post.key,

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -21,6 +22,7 @@ from appliance.access import Access
 from appliance.backup import RESTORING, Backups, keep_forever
 from appliance.cache import Memory
 from appliance.check import check
+from appliance.community import Community
 from appliance.config import SERVING_FILE, Config
 from appliance.crowd import Crowd
 from appliance.digest import digest
@@ -32,8 +34,11 @@ from appliance.limits import Limits
 from appliance.links import post_link
 from appliance.metrics import Metrics
 from appliance.plans import Plans
+from appliance.pool import Pool
 from appliance.privacy import Privacy
 from appliance.probes import Finding
+from appliance.readers import Readers
+from appliance.repeats import Repeats
 from appliance.schema import (
     Asker,
     Channel,
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
 
 FIRST_EXPIRY_S = 60.0  # after the start, so that the first questions come first
 EXPIRE_EVERY_S = 86_400.0
+TEND_EVERY_S = 60.0
 FIRST_BACKUP_S = 30.0  # after the start; then looked for once a minute
 BACKUP_LOOK_EVERY_S = 60.0
 
@@ -160,8 +166,32 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             except ModelError as error:
                 raise StoreError(f"The embedder does not answer. {error}", cure="Try again in a minute.") from error
 
+        privacy = Privacy(
+            config,
+            ledger,
+            cast(Index, shelf),
+            journal,
+            vault,
+            removing=lambda keys: community.removed(keys),
+            erasing=lambda user_id: erasing(user_id),
+        )
+
         async def take(posts: list[Post]) -> int:
-            return await ingest.ingest(posts, index=writer(), ledger=ledger, embedder=shelf.now.embedder)
+            return await ingest.ingest(
+                posts, index=writer(), ledger=ledger, embedder=shelf.now.embedder, edited=community.edited
+            )
+
+        community = Community(config, ledger, privacy, take)
+        repeats = Repeats(ledger, find, lambda: shelf.now.embedder)
+
+        def erasing(user_id: int) -> list[PostKey]:
+            repeats.forget()
+            return community.erasing(user_id)
+
+        pool = Pool(config, ledger, cast(Index, shelf), privacy, take, community.edited)
+
+        async def catch_up() -> int:
+            return await ingest.catch_up(index=writer(), ledger=ledger, embedder=shelf.now.embedder)
 
         def import_export(
             path: Path, *, username: str | None = None, dry_run: bool = False
@@ -173,6 +203,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
                 index=writer(),
                 ledger=ledger,
                 embedder=shelf.now.embedder,
+                edited=community.edited,
             )
 
         # What the first question would wait for (morphology, the words' index) is loaded now.
@@ -189,7 +220,10 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             return None if row is None or row.user_id != asker.user_id else row.query
 
         async def stats() -> dict[str, Any]:
-            return await asyncio.to_thread(ledger.stats)
+            def counted() -> dict[str, Any]:
+                return {**ledger.stats(), "repeats": repeats.figures(), "community": community.figures()}
+
+            return await asyncio.to_thread(counted)
 
         async def ready() -> list[str]:
             return troubles
@@ -255,7 +289,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             post=post,
             stats=stats,
             ready=ready,
-            privacy=Privacy(config, ledger, cast(Index, shelf), journal, vault),
+            privacy=privacy,
             access=Access(ledger),
             backups=backups,
             check=look,
@@ -264,6 +298,11 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             digest=tell,
             plans=plans,
             reindex=partial(reindex.reindex, shelf=shelf, ledger=ledger, load=load),
+            pool=pool,
+            community=community,
+            catch_up=catch_up,
+            repeats=repeats,
+            readers=Readers(config, ledger, pool),
         )
         yield App(config, verbs, index, shelf, ledger, journal, metrics.render, troubles)
 
@@ -368,6 +407,8 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     serving = config.data_dir / SERVING_FILE
     write_private(serving, orjson.dumps({"url": url, "token": token, "pid": os.getpid()}))
     keeping = asyncio.create_task(_keep_periods(app))
+    tending = asyncio.create_task(_tend(app))
+    reading = asyncio.create_task(app.verbs.readers.run())
     copying = asyncio.create_task(
         keep_forever(
             app.verbs.backups,
@@ -385,6 +426,8 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
     finally:
         serving.unlink(missing_ok=True)
         await _settle(keeping)
+        await _settle(tending)
+        await _settle(reading)
         await _settle(copying)
         if bot is not None:
             bot.cancel()
@@ -403,6 +446,21 @@ async def _keep_periods(app: App) -> None:
         except PostFinderError as error:
             log.error("retention failed", error=str(error))
         await asyncio.sleep(EXPIRE_EVERY_S)
+
+
+async def _tend(app: App) -> None:
+    """Index what an embedder that was away left over, once a minute; look for frequent questions once a day."""
+    looked_at = 0.0
+    while True:
+        await asyncio.sleep(TEND_EVERY_S)
+        try:
+            if caught := await app.verbs.catch_up():
+                log.info("caught up", posts=caught)
+            if monotonic() - looked_at > EXPIRE_EVERY_S or not looked_at:
+                looked_at = monotonic()
+                await app.verbs.community.mine()
+        except (PostFinderError, ModelError) as error:
+            log.warning("tending failed; trying again", kind=type(error).__name__)
 
 
 def _webhook(app: App) -> Webhook | None:

@@ -24,6 +24,7 @@ from rich.table import Table
 from appliance import __version__, sample, settings_docs
 from appliance.cli_admin import add_commands
 from appliance.cli_care import add_care
+from appliance.cli_community import add_community
 from appliance.client import checked, connect, events, import_app, language
 from appliance.config import Config
 from appliance.errors import PostFinderError
@@ -411,6 +412,7 @@ def reach(work: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
 
 add_commands(app, reach, print_json)
 add_care(app, reach, print_json, read_config)
+add_community(app, reach, print_json)
 
 
 def main() -> None:

@@ -93,7 +93,9 @@ def add_commands(app: typer.Typer, reach: Reach, print_json: Callable[[Any], Non
         post("/admin/sync", body)
 
     @app.command()
-    def role(who: Who, role: Annotated[str, typer.Argument(help="owner, admin, moderator, member or guest.")]) -> None:
+    def role(
+        who: Who, role: Annotated[str, typer.Argument(help="owner, admin, moderator, trusted, member or guest.")]
+    ) -> None:
         """Give a person a role; nobody becomes owner by being first."""
         post("/admin/people/role", {"who": who, "role": role})
 

@@ -85,6 +85,23 @@ class Config(BaseSettings):
     timezone: Annotated[
         str, Field(description="Time zone of the community: where “yesterday” and “last week” begin and end.")
     ] = "Europe/Moscow"
+    approve_channels_of_admins: Annotated[
+        bool,
+        Field(description="Whether a channel to which an owner or admin adds the bot needs no further approval."),
+    ] = True
+    read_previews: Annotated[
+        bool,
+        Field(
+            description="Read public channels from their preview pages (t.me/s) where the bot is no admin. Telegram's "
+            "terms forbid scraping for data sets: only with the channel owner's consent."
+        ),
+    ] = False
+    read_feeds: Annotated[
+        bool, Field(description="Read channels from RSS or Atom feeds; the terms of whoever runs the feed hold.")
+    ] = False
+    read_every_minutes: Annotated[
+        float, Field(ge=5, description="Minutes between two visits to a preview page or a feed.")
+    ] = 30.0
     log: Annotated[Literal["auto", "json", "plain"], Field(description="Log lines as JSON, plain, or by terminal.")] = (
         "auto"
     )

@@ -40,7 +40,7 @@ from appliance.schema import (
     Searched,
     Sentence,
 )
-from appliance.search import resolve
+from appliance.search import chosen_of
 from appliance.shelf import Pair
 from appliance.text import clean, sentences
 from models.ports import Generator, Vectors
@@ -183,7 +183,7 @@ def _read(
 ) -> tuple[tuple[FoundPost, ...], Searched]:
     """Choose the posts of a period. Blocking."""
     allowed: list[ChannelStatus] = ledger.channels(asker)
-    chosen = allowed if filters.channels is None else resolve(filters.channels, allowed)
+    chosen = chosen_of(filters, allowed)
     channels = {status.channel.id: status.channel for status in chosen}
     newest = max((status.last for status in chosen if status.last), default=None)
     if filters.since is None and newest is not None and days is not None:

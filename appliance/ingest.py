@@ -38,6 +38,7 @@ BROKEN_KEPT = 1000  # reported one by one; further ones are counted
 PROGRESS_EVERY_S = 1.0
 
 Result = TypeVar("Result")
+Edited = Callable[[Sequence[tuple[Post, Post]]], None]  # posts as they were, and as they are now
 
 _LETTER = re.compile("[0-9A-Za-zА-Яа-яЁё]")
 
@@ -106,6 +107,7 @@ async def import_export(
     index: Index,
     ledger: Ledger,
     embedder: Embedder,
+    edited: Edited | None = None,
 ) -> AsyncIterator[ImportProgress]:
     """Import a Telegram Desktop export. Doing it again changes nothing; a newer export updates edits.
 
@@ -120,6 +122,8 @@ async def import_export(
     index : Index
     ledger : Ledger
     embedder : Embedder
+    edited : callable, optional
+        Told of posts as they were and as they are, before they are stored.
 
     Yields
     ------
@@ -137,8 +141,8 @@ async def import_export(
     if dry_run:
         work = asyncio.create_task(_in_thread(_count, _read(file, username, tally, ledger, is_dry=True), tally))
     else:
-        await _catch_up(index=index, ledger=ledger, embedder=embedder)
-        batches = _read(file, username, tally, ledger, is_dry=False)
+        await catch_up(index=index, ledger=ledger, embedder=embedder)
+        batches = _read(file, username, tally, ledger, is_dry=False, edited=edited)
         work = asyncio.create_task(_flow(batches, tally, partial(_save, index, ledger, tally), embedder))
     try:
         while not (await asyncio.wait({work}, timeout=PROGRESS_EVERY_S))[0]:
@@ -163,7 +167,9 @@ async def import_export(
     yield report
 
 
-async def ingest(posts: Sequence[Post], *, index: Index, ledger: Ledger, embedder: Embedder) -> int:
+async def ingest(
+    posts: Sequence[Post], *, index: Index, ledger: Ledger, embedder: Embedder, edited: Edited | None = None
+) -> int:
     """Take new or edited posts. What is returned from is stored for good.
 
     Parameters
@@ -173,6 +179,8 @@ async def ingest(posts: Sequence[Post], *, index: Index, ledger: Ledger, embedde
     index : Index
     ledger : Ledger
     embedder : Embedder
+    edited : callable, optional
+        Told of posts as they were and as they are, before they are stored.
 
     Returns
     -------
@@ -180,8 +188,49 @@ async def ingest(posts: Sequence[Post], *, index: Index, ledger: Ledger, embedde
         How many were new or edited; posts without text are neither, unless they had one.
     """
     tally = _Tally("", 0)
-    await _flow(_batch_of(posts, tally, ledger), tally, partial(_save, index, ledger, tally), embedder)
+    await _flow(_batch_of(posts, tally, ledger, edited), tally, partial(_save, index, ledger, tally), embedder)
     return tally.new + tally.edited
+
+
+def keep(posts: Sequence[Post], *, ledger: Ledger, edited: Edited | None = None) -> int:
+    """Store posts that cannot be embedded now; `catch_up` makes them searchable. Blocking.
+
+    Parameters
+    ----------
+    posts : sequence of Post
+    ledger : Ledger
+    edited : callable, optional
+
+    Returns
+    -------
+    int
+        How many were new or edited.
+    """
+    changed = _changed(posts, _Tally("", 0), ledger, is_dry=False, edited=edited)
+    with _storing:
+        changes = ledger.save_posts(changed)
+    return len(changes.new) + len(changes.edited)
+
+
+def withdraw(keys: Sequence[PostKey], *, index: Index, ledger: Ledger) -> int:
+    """Remove posts that turned out to be parts of others, or of a channel refused; they may come back. Blocking.
+
+    Parameters
+    ----------
+    keys : sequence of PostKey
+    index : Index
+    ledger : Ledger
+
+    Returns
+    -------
+    int
+        How many there were.
+    """
+    with _storing:
+        gone = ledger.remove_posts(keys)
+        if gone:
+            index.remove(keys)
+    return gone
 
 
 async def reconcile(*, index: Index, ledger: Ledger, embedder: Embedder) -> list[str]:
@@ -199,7 +248,7 @@ async def reconcile(*, index: Index, ledger: Ledger, embedder: Embedder) -> list
         What was done, for the operator; empty when all was well.
     """
     notes = []
-    caught = await _catch_up(index=index, ledger=ledger, embedder=embedder)
+    caught = await catch_up(index=index, ledger=ledger, embedder=embedder)
     if caught:
         notes.append(f"{caught} posts were saved but not searchable; now they are.")
     missing, orphans = await _in_thread(difference, index, ledger)
@@ -218,7 +267,9 @@ async def reconcile(*, index: Index, ledger: Ledger, embedder: Embedder) -> list
 # --- what there is to do --------------------------------------------------------------------------------------------
 
 
-def _read(file: Path, username: str | None, tally: _Tally, ledger: Ledger, *, is_dry: bool) -> Iterator[_Batch]:
+def _read(
+    file: Path, username: str | None, tally: _Tally, ledger: Ledger, *, is_dry: bool, edited: Edited | None = None
+) -> Iterator[_Batch]:
     """Read an export into batches of the posts that change something; count the rest."""
     read: list[Post] = []
     changed: dict[PostKey, Post] = {}
@@ -228,7 +279,7 @@ def _read(file: Path, username: str | None, tally: _Tally, ledger: Ledger, *, is
         if isinstance(item, Post):
             read.append(item)
             if len(read) == enough:
-                _add(changed, _changed(read, tally, ledger, is_dry=is_dry))
+                _add(changed, _changed(read, tally, ledger, is_dry=is_dry, edited=edited))
                 read = []
         elif isinstance(item, Channel):
             tally.channels.append(item)
@@ -251,16 +302,17 @@ def _read(file: Path, username: str | None, tally: _Tally, ledger: Ledger, *, is
             enough = POSTS_A_BATCH
         if tally.stop.is_set():
             return
-    _add(changed, _changed(read, tally, ledger, is_dry=is_dry))
+    _add(changed, _changed(read, tally, ledger, is_dry=is_dry, edited=edited))
     if changed:
         yield _batch(changed.values(), tally, at)
 
 
-def _batch_of(posts: Sequence[Post], tally: _Tally, ledger: Ledger) -> Iterator[_Batch]:
+def _batch_of(posts: Sequence[Post], tally: _Tally, ledger: Ledger, edited: Edited | None = None) -> Iterator[_Batch]:
     """Put into batches those of a few posts that change something."""
     for start in range(0, len(posts), POSTS_A_BATCH):
         changed: dict[PostKey, Post] = {}
-        _add(changed, _changed(posts[start : start + POSTS_A_BATCH], tally, ledger, is_dry=False))
+        some = posts[start : start + POSTS_A_BATCH]
+        _add(changed, _changed(some, tally, ledger, is_dry=False, edited=edited))
         if changed:
             yield _batch(changed.values(), tally)
 
@@ -274,7 +326,9 @@ def _batch(posts: Iterable[Post], tally: _Tally, bytes_read: int = 0) -> _Batch:
     return batch
 
 
-def _changed(posts: Sequence[Post], tally: _Tally, ledger: Ledger, *, is_dry: bool) -> list[Post]:
+def _changed(
+    posts: Sequence[Post], tally: _Tally, ledger: Ledger, *, is_dry: bool, edited: Edited | None = None
+) -> list[Post]:
     """Pick the posts that the ledger lacks or holds in an older version; count the others."""
     latest: dict[PostKey, Post] = {}
     _add(latest, posts)
@@ -290,6 +344,9 @@ def _changed(posts: Sequence[Post], tally: _Tally, ledger: Ledger, *, is_dry: bo
     if is_dry:
         tally.new += len(changes.new) - len(bare)
         tally.edited += len(changes.edited)
+    if changes.edited and edited is not None and not is_dry:
+        before = ledger.posts(changes.edited)
+        edited([(before[key], latest[key]) for key in changes.edited if key in before])
     wanted = {*changes.new, *changes.edited}.difference(bare)
     return [post for key, post in latest.items() if key in wanted]
 
@@ -395,8 +452,20 @@ def _replace(index: Index, ledger: Ledger, batch: _Batch, vectors: Vectors, keys
 # --- healing --------------------------------------------------------------------------------------------------------
 
 
-async def _catch_up(*, index: Index, ledger: Ledger, embedder: Embedder) -> int:
-    """Index the posts that a stop left saved but not indexed; returns how many."""
+async def catch_up(*, index: Index, ledger: Ledger, embedder: Embedder) -> int:
+    """Index the posts that a stop, or an embedder that was away, left saved but not indexed.
+
+    Parameters
+    ----------
+    index : Index
+    ledger : Ledger
+    embedder : Embedder
+
+    Returns
+    -------
+    int
+        How many.
+    """
     caught = 0
     while posts := await _in_thread(ledger.unindexed, POSTS_A_BATCH):
         tally = _Tally("", 0)

@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 DAY_S = 86_400.0
 _FINAL, _DRAFT = 0, 1
 _UPDATE = "seq, bot_id, update_id, raw, attempts, reason, received_at"
-_QUEUE = "chat_id, priority, method, payload, not_before, dialogue_id, queued_at, once"
+_QUEUE = "chat_id, priority, method, payload, not_before, dialogue_id, question_id, once, queued_at"
 _COUNT = """
 SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'pending' GROUP BY state
 UNION ALL SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'quarantined' GROUP BY state
@@ -265,7 +265,8 @@ class Journal:
         Returns
         -------
         list of int
-            Outbox ids of the replies; empty when none of ``updates`` was pending.
+            Outbox ids of the replies; empty when none of ``updates`` was pending. One whose ``once`` is there already
+            is left out.
         """
 
         def act() -> list[int]:
@@ -470,6 +471,23 @@ class Journal:
         rows = self._durably(lambda: self._rows(found, chat_id, message_id))
         return cast("str | None", rows[0][0]) if rows else None
 
+    def places(self, question_id: str) -> list[tuple[int, int]]:
+        """Tell where the answer to a question stands.
+
+        Parameters
+        ----------
+        question_id : str
+
+        Returns
+        -------
+        list of (chat id, message id)
+            Of the sent messages, the last part of a long answer first; empty when it was pruned or given elsewhere.
+        """
+        found = (
+            "SELECT chat_id, message_id FROM outbox WHERE question_id = ? AND message_id IS NOT NULL ORDER BY id DESC"
+        )
+        return [(row[0], row[1]) for row in self._durably(lambda: self._rows(found, question_id))]
+
     # A person's rights
 
     def of_person(self, telegram_id: int) -> list[dict[str, Any]]:
@@ -571,7 +589,7 @@ class Journal:
             gone = self._run("DELETE FROM inbox WHERE state = 'done' AND received_at < ?", now - keep_s)
             gone += self._run(
                 "DELETE FROM outbox WHERE state IN ('sent', 'failed') "
-                "AND queued_at < iif(state = 'failed' OR dialogue_id IS NULL, ?, ?)",
+                "AND queued_at < iif(state = 'failed' OR coalesce(dialogue_id, question_id) IS NULL, ?, ?)",
                 *(now - keep_s, now - remember_s),
             )
             self._run("DELETE FROM seen WHERE day < ?", int((now - remember_s) // DAY_S))
@@ -641,10 +659,11 @@ class Journal:
         for item in outgoing:
             priority = _FINAL if item.priority == "final" else _DRAFT
             payload = self._seal(f"outbox.payload:{item.chat_id}/{item.method}", orjson.dumps(item.payload))
-            row = (item.chat_id, priority, item.method, payload, item.not_before, item.dialogue_id, now, item.once)
+            names = (item.dialogue_id, item.question_id, item.once)
+            row = (item.chat_id, priority, item.method, payload, item.not_before, *names, now)
             cursor = self._connection.execute(
-                f"INSERT INTO outbox ({_QUEUE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
-                "ON CONFLICT (once) WHERE once IS NOT NULL DO NOTHING",
+                f"INSERT INTO outbox ({_QUEUE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (once) "  # noqa: S608
+                "WHERE once IS NOT NULL DO NOTHING",
                 row,
             )
             if cursor.rowcount:

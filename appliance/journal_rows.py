@@ -55,6 +55,10 @@ ALTER TABLE inbox ADD COLUMN shown INTEGER;
 ALTER TABLE outbox ADD COLUMN once TEXT;
 CREATE UNIQUE INDEX outbox_once ON outbox (once) WHERE once IS NOT NULL;
 """,
+    """
+ALTER TABLE outbox ADD COLUMN question_id TEXT;
+CREATE INDEX outbox_question ON outbox (question_id) WHERE question_id IS NOT NULL;
+""",
 )
 
 
@@ -104,6 +108,8 @@ class Outgoing:
         Earliest time, seconds since the epoch; 0 for at once.
     dialogue_id : str or None
         Dialogue that a reply to the sent message continues; see `Journal.dialogue_of`.
+    question_id : str or None
+        Question that the sent message answers; see `Journal.places`.
     once : str or None
         Names what is said: while a message of the same name is kept (a week), queueing another changes nothing.
     """
@@ -114,6 +120,7 @@ class Outgoing:
     priority: Priority = "final"
     not_before: float = 0.0
     dialogue_id: str | None = None
+    question_id: str | None = None
     once: str | None = None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs, urlsplit
 
-from appliance.schema import Channel
+from appliance.schema import MEMBERS_ANSWERS, Channel, PostKey, guarded_by
 
 USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}")
 
@@ -18,6 +18,7 @@ _RESERVED = frozenset(
     "addemoji addlist addstickers addtheme auction boost call confirmphone contact giftcode invoice joinchat login"
     " message nft proxy setlanguage share socks stargift".split()
 )
+_ANSWER = re.compile(r"a(\d{1,15})(?:-(\d{1,13}))?", re.ASCII)
 _MAX_ID = 2**63 - 1
 
 
@@ -38,8 +39,12 @@ def post_link(channel: Channel, message_id: int, topic_id: int | None = None) ->
     -------
     str
         ``https://t.me/name/id``, ``https://t.me/c/id/id``, with ``/topic`` before the message where given; empty for
-        a small private group (kind ``private_group``), whose messages have no links in Telegram.
+        a small private group (kind ``private_group``), whose messages have no links in Telegram. A member's answer
+        opens in the bot, whose username its channel bears.
     """
+    if channel.kind == "answers":  # the bot shows them
+        name = answer_name((channel.id, message_id))
+        return f"https://t.me/{channel.username}?start={name}" if channel.username else ""
     if channel.kind == "private_group" and channel.username is None:
         return ""
     base = f"https://t.me/{channel.username}" if channel.username else f"https://t.me/c/{channel.id}"
@@ -48,6 +53,18 @@ def post_link(channel: Channel, message_id: int, topic_id: int | None = None) ->
     if topic_id is not None and topic_id > 0 and topic_id != message_id:
         return f"{base}/{topic_id}/{message_id}"
     return f"{base}/{message_id}"
+
+
+def answer_name(key: PostKey) -> str:
+    """Name a member's answer for a link that opens it in the bot: ``a12``, of a closed channel ``a12-1465826763``."""
+    closed = guarded_by(key[0])
+    return f"a{key[1]}" if closed == key[0] else f"a{key[1]}-{closed}"
+
+
+def answer_key(name: str) -> PostKey | None:
+    """Read such a name back; None for anything else."""
+    found = _ANSWER.fullmatch(name)
+    return (MEMBERS_ANSWERS + int(found[2] or 0), int(found[1])) if found else None
 
 
 def parse_link(text: str) -> tuple[str | int, int] | None:

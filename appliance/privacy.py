@@ -6,9 +6,10 @@ import asyncio
 import io
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,23 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """The stores, and what may be done with what they hold of people."""
+    """The stores, and what may be done with what they hold of people.
+
+    Attributes
+    ----------
+    removing : callable
+        Told of posts before they are removed.
+    erasing : callable
+        Told of a person before they are erased; returns the posts that hold their words.
+    """
 
     config: Config
     ledger: Ledger
     index: Index
     journal: Journal
     vault: Vault
+    removing: Callable[[Sequence[PostKey]], None] = lambda keys: None
+    erasing: Callable[[int], Sequence[PostKey]] = lambda user_id: ()
 
     async def agree(self, user_id: int) -> None:
         """Record that a person agreed to the notice in force."""
@@ -145,6 +156,9 @@ class Privacy:
 
     def _erase(self, who: str) -> Receipt:
         found = self._find(who)
+        if words := self.erasing(found.user_id):
+            self._forget_posts(list(words), "posts")
+            self.ledger.community.drop_answers(list(words))
         # First the key: if anything stops what follows, the next start finishes it.
         self.vault.note_gone([f"telegram:{self.vault.blind('telegram', str(found.telegram_id))}"])
         counts = {"key": int(self.vault.destroy(person(found.user_id)))}
@@ -168,7 +182,9 @@ class Privacy:
         return await asyncio.to_thread(self._forget_posts, list(keys), kind)
 
     def _forget_posts(self, keys: list[PostKey], kind: str) -> Receipt:
-        self.ledger.people.bury(keys)
+        albums = [(one.channel_id, other) for one in self.ledger.posts(keys).values() for other in one.album_ids]
+        self.removing(keys)
+        self.ledger.people.bury([*keys, *albums])
         counts = {"post": self.ledger.remove_posts(keys)}
         counts["answers"] = self.ledger.people.drop_answers(keys)
         self.index.remove(keys)
@@ -239,6 +255,7 @@ class Privacy:
             raise BadInput("There is no such channel.", cure="`postfinder channels` lists them.")
         channel_id = found[0].id
         keys = [(channel_id, message_id) for message_id in self.ledger.post_ids(channel_id)]
+        self.removing(keys)
         counts = {"key": int(self.vault.destroy(channel_owner(channel_id)))}
         counts["answers"] = self.ledger.people.drop_answers(keys)
         counts["post"] = len(keys)
@@ -335,6 +352,7 @@ class Privacy:
             events_days=periods["events"],
             quiet_days=periods["people"],
         )
+        counts |= await asyncio.to_thread(partial(self.ledger.community.expire, questions_days=periods["questions"]))
         for user_id in quiet:
             await self.erase(str(user_id))
         counts["person"] = len(quiet)

@@ -12,6 +12,8 @@ Door = Literal["telegram", "web", "api", "cli"]
 Vote = Literal["up", "down"]
 Outcome = Literal["answered", "not_found", "refused", "failed"]
 LimitKind = Literal["period", "channel", "author", "media"]
+ChannelState = Literal["waiting", "approved", "refused"]
+MEMBERS_ANSWERS = 10**14  # channel id of members' answers; plus a closed channel's id, of those for its members alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,11 @@ class Channel:
         Public name without ``@``; None for a private channel.
     kind : str
         Telegram Desktop's type: ``public_channel``, ``private_channel``, ``public_supergroup``,
-        ``private_supergroup``, ``private_group``.
+        ``private_supergroup``, ``private_group``; or ``answers`` for the answers of members.
     is_open : bool
         Whether everyone may search it; otherwise only its members (rights are checked inside search).
+    is_cross : bool
+        Whether its owner agrees that it is found without being named.
     """
 
     id: int
@@ -38,6 +42,12 @@ class Channel:
     username: str | None = None
     kind: str = "public_channel"
     is_open: bool = True
+    is_cross: bool = True
+
+
+def guarded_by(channel_id: int) -> int:
+    """Return the channel whose members may read this one: itself, but for members' answers on a closed channel."""
+    return channel_id - MEMBERS_ANSWERS if channel_id > MEMBERS_ANSWERS else channel_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +409,8 @@ class ChannelStatus:
     posts: int
     first: datetime | None
     last: datetime | None
+    state: ChannelState = "approved"  # only an approved one is searched
+    is_live: bool = False  # the bot is an admin there
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def _search(
     """Do all of a search's blocking work in one thread."""
     start = perf_counter()
     allowed = ledger.channels(asker)
-    chosen = allowed if filters.channels is None else resolve(filters.channels, allowed)
+    chosen = chosen_of(filters, allowed)
     channels = {status.channel.id: status.channel for status in chosen}
     scope = Scope(
         channels=frozenset(channels),
@@ -177,6 +177,30 @@ def shorten(query: str, *, max_chars: int = MAX_QUERY_CHARS) -> str:
         return " ".join(kept)
     half = max_chars // 2 - 1
     return f"{query[:half].rsplit(' ', 1)[0]} {query[-half:].split(' ', 1)[-1]}"
+
+
+def chosen_of(filters: Filters, allowed: Sequence[ChannelStatus]) -> list[ChannelStatus]:
+    """Choose the channels to search: the named ones, else all whose owners agree to be found unnamed.
+
+    Parameters
+    ----------
+    filters : Filters
+    allowed : sequence of ChannelStatus
+        Channels the asker may see; of them only approved ones are searched.
+
+    Returns
+    -------
+    list of ChannelStatus
+
+    Raises
+    ------
+    UnknownChannel
+        A named one is not among them.
+    """
+    approved = [status for status in allowed if status.state == "approved"]
+    if filters.channels is not None:
+        return resolve(filters.channels, approved)
+    return [status for status in approved if status.channel.is_cross]
 
 
 def resolve(names: Sequence[str], allowed: Sequence[ChannelStatus]) -> list[ChannelStatus]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from appliance.telegram_json import (
     read_events,
 )
 
-__all__ = ["BytesRead", "Item", "Skipped", "Topic", "find_export", "read_export"]
+__all__ = ["BytesRead", "Item", "Skipped", "Topic", "find_export", "join_album", "read_export", "read_message"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,51 @@ def _channel(head: Head, username: str | None) -> Channel:
         kind=head.kind,
         is_open=head.kind.startswith("public"),
     )
+
+
+def read_message(message: dict[str, Any], channel: Channel) -> Post | None:
+    """Turn one message, written as in an export, into a post by the same rules.
+
+    Parameters
+    ----------
+    message : dict
+        Of type ``message``.
+    channel : Channel
+        It stands there.
+
+    Returns
+    -------
+    Post or None
+        None where it lacks what every message has.
+    """
+    try:
+        return _post(message, _Chat(channel), message["id"], _time(message, "date"))
+    except _Unreadable:
+        return None
+
+
+def join_album(parts: Sequence[tuple[Post, bool]]) -> list[Post]:
+    """Join the messages of one album by the rules of an import: a second caption begins another post.
+
+    Parameters
+    ----------
+    parts : sequence of (Post, bool)
+        By id; whether it has a caption.
+
+    Returns
+    -------
+    list of Post
+    """
+    joined: list[Post] = []
+    has_caption = False
+    for part, is_captioned in parts:
+        if joined and not (has_caption and is_captioned) and len(joined[-1].album_ids) < 9:
+            joined[-1] = _joined(joined[-1], part)
+            has_caption |= is_captioned
+        else:
+            joined.append(part)
+            has_caption = is_captioned
+    return joined
 
 
 # --- messages and posts ---------------------------------------------------------------------------------------------

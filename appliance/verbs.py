@@ -9,10 +9,14 @@ from typing import Any, Protocol
 
 from appliance.access import Access
 from appliance.backup import Backups
+from appliance.community import Community
 from appliance.limits import Limits
 from appliance.plans import Plans
+from appliance.pool import Pool
 from appliance.privacy import Privacy
 from appliance.probes import Finding
+from appliance.readers import Readers
+from appliance.repeats import Repeats
 from appliance.schema import (
     Asker,
     ChannelStatus,
@@ -116,6 +120,16 @@ class Verbs:
         Copies of everything: made, verified, restored.
     check
         Look at the machine and the stores; with ``fix`` mend what can be mended.
+    pool
+        Channels: proposed, approved, live; posts as they appear.
+    community
+        Questions that wait, members' answers, frequent questions, corrections.
+    readers
+        Public channels read from outside, where that is turned on.
+    repeats
+        Questions asked again in groups: off, counted, pointed at.
+    catch_up
+        Index posts that were stored while the embedder was away; returns how many.
     digest
         Stream what the posts of a period say, as an answer.
     limits
@@ -147,3 +161,8 @@ class Verbs:
     limits: Limits
     question: Callable[[str, Asker], Awaitable[str | None]]
     plans: Plans
+    pool: Pool
+    community: Community
+    catch_up: Callable[[], Awaitable[int]]
+    repeats: Repeats
+    readers: Readers

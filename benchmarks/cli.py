@@ -28,6 +28,7 @@ SUITES = {
     "remembered": "benchmarks.remembered",
     "wording": "benchmarks.wording",
     "intents": "benchmarks.intents",
+    "repeats": "benchmarks.repeats",
 }
 FAULTS = {
     "faults-kill": "benchmarks.faults.kill",

@@ -448,3 +448,19 @@ def test_the_message_that_stands_for_an_answer_is_remembered(tmp_path: Path) -> 
     with Journal.open(tmp_path / "j") as journal:
         assert journal.show((1, 10)) == 77
         assert journal.show((1, 11)) is None
+
+
+def test_a_named_message_is_queued_once_and_answers_know_their_question(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        named = Outgoing(5, "sendMessage", {"n": 1}, once="fix:q1", question_id="q1")
+        (first,) = journal.enqueue([named])
+        assert len(journal.enqueue([named, Outgoing(5, "sendMessage", {"n": 2}, once="fix:q2")])) == 1
+        assert len(journal.enqueue([reply(), reply()])) == 2  # unnamed ones are as many as they are
+        assert journal.places("q1") == []
+        assert journal.mark_sending(first)
+        assert journal.mark_sent(first, 77)
+        assert journal.places("q1") == [(5, 77)]
+        assert journal.enqueue([named]) == []  # not after it was sent either
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        assert journal.enqueue([named]) == []
+        assert journal.places("q1") == [(5, 77)]

@@ -144,6 +144,7 @@ async def answered(
         answer_messages(answer if message.chat.type == "private" else replace(answer, quota=None), language),
         markup=rating_buttons(answer.id) if answer.outcome in {"answered", "not_found"} else None,
         dialogue_id=answer.dialogue_id,
+        question_id=answer.id,
     )
 
 

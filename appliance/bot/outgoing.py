@@ -16,7 +16,14 @@ from appliance.journal import Outgoing, Priority
 NO_CHAT = 0  # in the outbox's column, for a call that belongs to no chat
 
 
-def outgoing(method: TelegramMethod[Any], *, dialogue_id: str | None = None, priority: Priority = "final") -> Outgoing:
+def outgoing(
+    method: TelegramMethod[Any],
+    *,
+    dialogue_id: str | None = None,
+    question_id: str | None = None,
+    once: str | None = None,
+    priority: Priority = "final",
+) -> Outgoing:
     """Write a call down; the bot's defaults are left to the time of sending.
 
     Parameters
@@ -24,6 +31,10 @@ def outgoing(method: TelegramMethod[Any], *, dialogue_id: str | None = None, pri
     method : TelegramMethod
     dialogue_id : str, optional
         The dialogue that a reply to the sent message continues.
+    question_id : str, optional
+        The question it answers.
+    once : str, optional
+        Its name, where it must never be queued twice.
     priority : {'final', 'draft'}
         ``draft`` for what may wait behind answers, such as an edit of buttons.
 
@@ -38,6 +49,8 @@ def outgoing(method: TelegramMethod[Any], *, dialogue_id: str | None = None, pri
         payload=_plain(method.model_dump(exclude_none=True, warnings=False)),
         priority=priority,
         dialogue_id=dialogue_id,
+        question_id=question_id,
+        once=once,
     )
 
 
@@ -71,6 +84,7 @@ def messages_for(
     *,
     markup: InlineKeyboardMarkup | None = None,
     dialogue_id: str | None = None,
+    question_id: str | None = None,
 ) -> list[Outgoing]:
     """Address texts to where a message came from: its chat and topic, in groups as a reply to it.
 
@@ -81,6 +95,8 @@ def messages_for(
     markup : InlineKeyboardMarkup, optional
         Buttons under the last one.
     dialogue_id : str, optional
+    question_id : str, optional
+        The question they answer.
 
     Returns
     -------
@@ -99,7 +115,7 @@ def messages_for(
             reply_parameters=reply if place == 0 else None,
             reply_markup=markup if place == len(texts) - 1 else None,
         )
-        calls.append(outgoing(call, dialogue_id=dialogue_id))
+        calls.append(outgoing(call, dialogue_id=dialogue_id, question_id=question_id))
     return calls
 
 

@@ -11,12 +11,15 @@ from aiogram.types import Message
 from aiogram.utils.formatting import Text
 
 from appliance.bot.asking import digest, find, plain_question
+from appliance.bot.channels import channels_router
+from appliance.bot.community import community_router
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.greeting import greeting_router
 from appliance.bot.outgoing import messages_for
 from appliance.bot.paying import paying_router
 from appliance.bot.plain_words import commands_of, words_router
 from appliance.bot.pressing import button_router
+from appliance.bot.repeats import repeats_router
 from appliance.bot.rights import rights_router
 from appliance.bot.who import GROUPS, Calls, DialogueOf, is_addressed, is_own_command, language_of
 from appliance.texts import say
@@ -54,6 +57,9 @@ def create_dispatcher(verbs: Verbs, courtesies: Courtesies, dialogue_of: Dialogu
         albums=deque(maxlen=ALBUMS_KEPT),
     )
     dispatcher.include_routers(
+        channels_router(),
+        community_router(),
+        repeats_router(),
         rights_router(),
         greeting_router(),
         paying_router(),

@@ -20,6 +20,7 @@ from aiogram.utils.token import TokenValidationError
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.intake import backoff_s, feed, poll
 from appliance.bot.lanes import Job, Lanes
+from appliance.bot.notifier import notify
 from appliance.bot.outbox import Outbox
 from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.routers import create_dispatcher
@@ -91,11 +92,13 @@ async def run_bot(
     tasks: list[asyncio.Task[Any]] = []
     try:
         await introduce(bot, hook, wanted, with_plans=verbs.plans.is_on)
+        await verbs.community.know((await bot.me()).username or "")
         sender = asyncio.create_task(_keep(outbox.run))
         tasks = [
             asyncio.create_task(asyncio.Event().wait() if hook else poll(bot, journal, arrived.set, wanted)),
             asyncio.create_task(feed(journal, lanes, job, arrived)),
             asyncio.create_task(_keep(partial(_prune, journal))),
+            asyncio.create_task(_keep(partial(notify, verbs, journal, outbox.wake))),
             sender,
         ]
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -103,11 +106,11 @@ async def run_bot(
             task.result()
     finally:
         journal.queued = _nobody
-        await _end(tasks[:3])
+        await _end(tasks[:-1])
         await lanes.close(grace_s)
         await courtesies.close()
         await outbox.close(grace_s)
-        await _end(tasks[3:])
+        await _end(tasks[-1:])
         await bot.session.close()
         log.info("bot stopped")
 

@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from aiogram import Bot
-from aiogram.methods import AnswerCallbackQuery
+from aiogram.methods import AnswerCallbackQuery, EditMessageReplyMarkup
 from aiogram.types import CallbackQuery, Message, User
 
 from appliance.bot.courtesies import Courtesies
+from appliance.bot.outgoing import outgoing
 from appliance.errors import PostFinderError, QuotaSpent, SlowDown
 from appliance.journal import Outgoing
 from appliance.schema import Asker, Language
@@ -82,3 +83,11 @@ def said(error: PostFinderError, language: Language) -> str:
     if isinstance(error, SlowDown) and not isinstance(error, QuotaSpent):
         return say("slow_down_wait", language, wait=count("seconds", max(1, math.ceil(error.retry_after_s)), language))
     return say(error.code, language)
+
+
+def without_buttons(query: CallbackQuery) -> Calls:
+    """Take the buttons off the message that was pressed."""
+    if query.message is None:
+        return []
+    edit = EditMessageReplyMarkup(chat_id=query.message.chat.id, message_id=query.message.message_id)
+    return [outgoing(edit, priority="draft")]

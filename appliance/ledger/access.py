@@ -15,7 +15,7 @@ from appliance.errors import BadInput
 from appliance.ledger.database import Database
 from appliance.ledger.tables import api_key, event, user
 
-ROLES = ("owner", "admin", "moderator", "member", "guest")  # the mightiest first
+ROLES = ("owner", "admin", "moderator", "trusted", "member", "guest")  # the mightiest first
 SCOPES = ("ask", "search", "read", "rate")
 KEY_MARK = "pf"  # first letters of every key
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from appliance.ledger.tables import channel, event, feedback, post, question, user
+from appliance.ledger.tables import channel, channel_state, event, feedback, post, question, user
 from appliance.schema import Channel, ChannelStatus
 
 DAYS = 30  # days listed one by one
@@ -89,13 +89,26 @@ def channels(read: Read) -> list[ChannelStatus]:
         .group_by(post.c.channel_id)
         .subquery()
     )
-    columns = (channel.c.channel_id, channel.c.title, channel.c.username, channel.c.kind, channel.c.is_open)
+    columns = (
+        channel.c.channel_id,
+        channel.c.title,
+        channel.c.username,
+        channel.c.kind,
+        channel.c.is_open,
+        sa.func.coalesce(channel_state.c.is_cross, sa.true()),
+    )
+    state = sa.func.coalesce(channel_state.c.state, "approved")
+    live = sa.func.coalesce(channel_state.c.is_live, sa.false())
     statement = (
-        sa.select(*columns, sa.func.coalesce(counts.c.posts, 0), counts.c.first, counts.c.last)
-        .select_from(channel.outerjoin(counts, counts.c.channel_id == channel.c.channel_id))
+        sa.select(*columns, sa.func.coalesce(counts.c.posts, 0), counts.c.first, counts.c.last, state, live)
+        .select_from(
+            channel.outerjoin(counts, counts.c.channel_id == channel.c.channel_id).outerjoin(
+                channel_state, channel_state.c.channel_id == channel.c.channel_id
+            )
+        )
         .order_by(channel.c.title, channel.c.channel_id)
     )
-    return [ChannelStatus(Channel(*row[:5]), *row[5:]) for row in read(statement)]
+    return [ChannelStatus(Channel(*row[:6]), *row[6:]) for row in read(statement)]
 
 
 def votes(read: Read) -> dict[str, int]:

@@ -17,7 +17,9 @@ from sqlalchemy.dialects.postgresql import insert
 from appliance.ledger import figures, protection, snapshot
 from appliance.ledger.access import Access
 from appliance.ledger.alerts import Alerts
+from appliance.ledger.channels import Channels
 from appliance.ledger.chats import Chats
+from appliance.ledger.community import Community
 from appliance.ledger.database import Database, rewrite
 from appliance.ledger.hot_posts import HotPosts
 from appliance.ledger.notices import Notices
@@ -40,7 +42,17 @@ from appliance.ledger.tables import (
     user_id_seq,
 )
 from appliance.ledger.talks import Talks
-from appliance.schema import Asker, Channel, ChannelStatus, Language, Post, PostKey, QuestionRow, Vote
+from appliance.schema import (
+    Asker,
+    Channel,
+    ChannelStatus,
+    Language,
+    Post,
+    PostKey,
+    QuestionRow,
+    Vote,
+    guarded_by,
+)
 from appliance.vault import Vault, person
 
 ANONYMOUS = 0  # rater of an unregistered web visitor
@@ -72,6 +84,10 @@ class Ledger:
         Plans on offer, who has which, payments, questions counted.
     order : Order
         Who is let in, who is banned.
+    pool : Channels
+        Which channels are approved, live, proposed; albums that come message by message.
+    community : Community
+        The queue of unanswered questions, members' answers, frequent questions, repeats, corrections.
     """
 
     def __init__(self, database: Database, vault: Vault | None = None) -> None:
@@ -87,6 +103,8 @@ class Ledger:
         self.notices = Notices(database, vault)
         self.alerts = Alerts(database, vault, self.notices)
         self.order = Order(database, vault)
+        self.pool = Channels(database, vault, self._forget_channels)
+        self.community = Community(database, vault)
         self._read = database.read
         self._write = database.write
         self._hot = HotPosts(HOT_CHARS)
@@ -215,7 +233,11 @@ class Ledger:
                 self._channels = statuses
         if asker is None or asker.sees_everything:
             return list(statuses)
-        return [s for s in statuses if s.channel.is_open or s.channel.id in asker.private_channels]
+        return [
+            s
+            for s in statuses
+            if s.state == "approved" and (s.channel.is_open or guarded_by(s.channel.id) in asker.private_channels)
+        ]
 
     def visible_channels(self, asker: Asker) -> frozenset[int]:
         """Ids of the channels this asker may search: the open ones and their own closed ones.
@@ -375,6 +397,7 @@ class Ledger:
             for page in pages(keys):
                 removed += connection.execute(sa.delete(post).where(has_key(post, page))).rowcount
                 connection.execute(sa.delete(unindexed).where(has_key(unindexed, page)))
+                protection.forget_parts(connection, page)
             return removed
 
         def forget(_: int) -> None:
@@ -457,8 +480,12 @@ class Ledger:
             user_id = found[0][0]
         else:
             user_id = self._write(save)
-        mine = self._read(sa.select(membership.c.channel_id).where(membership.c.user_id == user_id))
-        return Asker(user_id=user_id, language=language, private_channels=frozenset(row[0] for row in mine))
+        return Asker(user_id=user_id, language=language, private_channels=self.private_channels(user_id))
+
+    def private_channels(self, user_id: int | None) -> frozenset[int]:
+        """Return the closed channels that a person may read."""
+        mine = sa.select(membership.c.channel_id).where(membership.c.user_id == (user_id or 0))
+        return frozenset(row[0] for row in self._read(mine))
 
     def _said_by(self, row: Any) -> dict[str, Any]:
         values = open_row(self._vault, "user", dict(row._mapping))

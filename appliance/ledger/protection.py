@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from appliance.ledger.database import Database
 from appliance.ledger.posts import has_key, pages
 from appliance.ledger.sealing import seal_table
 from appliance.ledger.tables import (
+    album_part,
     channel_tables,
     chat_tables,
     feedback,
@@ -101,6 +103,7 @@ def forget_gone(database: Database, vault: Vault) -> int:
         for page in pages(posts):
             gone += connection.execute(sa.delete(post).where(has_key(post, page))).rowcount
             connection.execute(sa.delete(unindexed).where(has_key(unindexed, page)))
+            forget_parts(connection, page)
         if gone:
             remember(connection, REWRITE_DUE, True)
         return gone
@@ -149,6 +152,14 @@ def erase_channel(connection: sa.Connection, channel_id: int) -> int:
         connection.execute(sa.delete(table).where(table.c.channel_id == channel_id)).rowcount
         for table in channel_tables()
     )
+
+
+def forget_parts(connection: sa.Connection, keys: Sequence[PostKey]) -> None:
+    """Delete the messages of the albums that these posts are, or belong to."""
+    groups = sa.select(album_part.c.group_id).where(has_key(album_part, keys))
+    channels = {channel_id for channel_id, _ in keys}
+    same = sa.and_(album_part.c.channel_id.in_(channels), album_part.c.group_id.in_(groups))
+    connection.execute(sa.delete(album_part).where(same))
 
 
 def is_rewrite_due(database: Database) -> bool:

@@ -37,6 +37,14 @@ PURPOSES: dict[str, tuple[str, str, str]] = {
     "ban": ("to keep order, and to explain a ban", "members", "until the ban ends, or with the person"),
     "barred": ("so that erasing oneself does not end a ban", "the banned, by a keyed hash", "until the ban ends"),
     "receipt": ("to prove an erasure", "nobody: counts alone", "for ever"),
+    "channel_state": ("to know which channels were approved and agreed to be searched", "the community", "with it"),
+    "channel_request": ("to tell a member what became of a channel they proposed", "members", "with the person"),
+    "album_part": ("to join messages of an album into one post", "authors of posts", "with the post"),
+    "group_question": ("to recognise repeated questions in a group", "members", "keep_questions_days"),
+    "member_answer": ("to answer with what a trusted member replied", "members", "with its author"),
+    "closed_question": ("not to show an answered refusal again", "members", "keep_questions_days"),
+    "faq": ("to offer frequent questions", "members", "with the person, or until removed"),
+    "correction": ("to tell members once that an answer changed", "members", "keep_questions_days"),
 }
 PERSONAL = {  # beyond what is sealed
     "user": {"user_id", "telegram_id", "language", "role", "registered_at", "seen_at"},
@@ -56,6 +64,12 @@ PERSONAL = {  # beyond what is sealed
     "ban": {"user_id"},
     "event": {"actor_id"},
     "api_key": {"name"},
+    "channel_request": {"user_id"},
+    "group_question": {"user_id"},
+    "member_answer": {"user_id", "asker_id"},
+    "closed_question": {"user_id"},
+    "faq": {"user_id"},
+    "correction": {"user_id"},
 }
 
 

@@ -9,7 +9,21 @@ import orjson
 import sqlalchemy as sa
 
 from appliance.ledger.rows import POST_COLUMNS, QUESTION_COLUMNS, content_hash, post_of
-from appliance.ledger.tables import alert, ban, feedback, held_answer, metadata, notice, post, question, user
+from appliance.ledger.tables import (
+    album_part,
+    alert,
+    ban,
+    faq,
+    feedback,
+    group_question,
+    held_answer,
+    member_answer,
+    metadata,
+    notice,
+    post,
+    question,
+    user,
+)
 from appliance.vault import Vault, channel, person
 
 SEALED: dict[str, tuple[str, ...]] = {
@@ -21,6 +35,10 @@ SEALED: dict[str, tuple[str, ...]] = {
     held_answer.name: ("calls",),
     notice.name: ("body",),
     ban.name: ("reason", "appeal"),
+    album_part.name: ("part",),
+    group_question.name: ("text",),
+    member_answer.name: ("text",),
+    faq.name: ("text",),
 }
 _POST_PLACES = [(place, column.name) for place, column in enumerate(POST_COLUMNS) if column.name in SEALED["post"]]
 _QUESTION_PLACES = [

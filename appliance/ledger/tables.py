@@ -64,7 +64,7 @@ user = Table(
     Column("last_name", Text),
     Column("registered_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
-    Column("role", String(16), nullable=False),  # owner, admin, moderator, member, guest
+    Column("role", String(16), nullable=False),  # owner, admin, moderator, trusted, member, guest
     Column("language", String(8), nullable=False),
     UniqueConstraint("telegram_id", name="user_telegram_id_key"),
 )
@@ -330,6 +330,97 @@ payment = Table(  # in Telegram Stars; one row a charge, however often Telegram 
 
 
 # Community: repeated questions, unanswered ones, approved answers, corrections, live channels
+
+answer_id_seq = Sequence("answer_id_seq", metadata=metadata)
+
+channel_state = Table(  # a channel without a row was imported by the operator: approved, found in all searches
+    "channel_state",
+    metadata,
+    Column("channel_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),  # waiting, approved, refused
+    Column("is_cross", Boolean, nullable=False),  # its owner agrees that it is found without being named
+    Column("is_live", Boolean, nullable=False),  # the bot is an admin there now
+    Column("source", String(16), nullable=False),  # export, bot, preview, feed
+    Column("address", Text, nullable=False),  # of the feed
+    Column("changed_at", UtcDateTime, nullable=False),
+)
+
+channel_request = Table(  # a member proposes a channel
+    "channel_request",
+    metadata,
+    Column("username", String(32), nullable=False),
+    Column("user_id", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),  # waiting, approved, refused
+    Column("asked_at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("username", "user_id"),
+)
+
+album_part = Table(  # messages of albums that came one by one, each with its own caption and reactions
+    "album_part",
+    metadata,
+    Column("channel_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+    Column("group_id", String(64), nullable=False),
+    Column("part", Text, nullable=False),
+    PrimaryKeyConstraint("channel_id", "message_id"),
+)
+
+group_question = Table(  # questions that members asked each other in a group that counts repeats
+    "group_question",
+    metadata,
+    Column("chat_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False),
+    Column("user_id", BigInteger, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("post_channel_id", BigInteger),  # the post that answers it, where search is sure
+    Column("post_message_id", BigInteger),
+    Column("repeat_of", BigInteger),  # message id of the earlier question; 0: one asked of the bot
+    Column("is_told", Boolean, nullable=False),
+    PrimaryKeyConstraint("chat_id", "message_id"),
+)
+
+member_answer = Table(  # replies of trusted members; searched as posts of a corpus of their own
+    "member_answer",
+    metadata,
+    Column("answer_id", BigInteger, answer_id_seq, primary_key=True),  # message id in the corpus
+    Column("corpus_id", BigInteger, nullable=False),
+    Column("user_id", BigInteger),  # its author
+    Column("asker_id", BigInteger),  # whose words the question is in
+    Column("question_id", String(64)),
+    Column("answered_at", UtcDateTime, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("source", String(64), nullable=False),  # the message it came in: the same one again is the same answer
+)
+
+closed_question = Table(  # refusals that are not in the queue any more
+    "closed_question",
+    metadata,
+    Column("question_id", String(64), primary_key=True),
+    Column("user_id", BigInteger),
+    Column("reason", String(16), nullable=False),  # answered, dropped
+    Column("closed_at", UtcDateTime, nullable=False),
+)
+
+faq = Table(  # frequent questions with good answers; asked anew when pressed, so that no answer is kept here
+    "faq",
+    metadata,
+    Column("question_id", String(64), primary_key=True),
+    Column("user_id", BigInteger),
+    Column("text", Text, nullable=False),
+    Column("asked", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # proposed, approved, refused
+    Column("found_at", UtcDateTime, nullable=False),
+)
+
+correction = Table(  # answers marked because a post under them was edited or removed
+    "correction",
+    metadata,
+    Column("question_id", String(64), primary_key=True),
+    Column("user_id", BigInteger),
+    Column("kind", String(16), nullable=False),  # edited, deleted
+    Column("made_at", UtcDateTime, nullable=False),
+)
 
 
 # Order: admission, bans, signs of abuse

@@ -43,6 +43,7 @@ from appliance.schema import (
 )
 from appliance.verbs import Verbs
 from appliance.web.admin import administering
+from appliance.web.community import communing
 from appliance.web.guard import guard, where
 from appliance.web.operations import caring
 from appliance.web.problems import add_problems, described_error, language_of_request, problem
@@ -133,6 +134,7 @@ def create_api(
     api.include_router(operating(verbs, admin_token))
     api.include_router(administering(verbs, partial(only_operator, admin_token=admin_token)))
     api.include_router(caring(verbs, partial(only_operator, admin_token=admin_token)))
+    api.include_router(communing(verbs, partial(only_operator, admin_token=admin_token)))
     if hook is not None:
         api.include_router(receiving(hook))
     api.mount("/assets", StaticFiles(directory=PAGE))
