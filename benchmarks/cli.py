@@ -29,6 +29,7 @@ SUITES = {
     "wording": "benchmarks.wording",
     "intents": "benchmarks.intents",
     "repeats": "benchmarks.repeats",
+    "rights": "benchmarks.rights",
 }
 FAULTS = {
     "faults-kill": "benchmarks.faults.kill",
