@@ -30,7 +30,7 @@ from aiogram.client.session.base import BaseSession
 from aiogram.methods import TelegramMethod
 from aiogram.types import Update, User
 
-import appliance.app
+from appliance import app as app_room
 from appliance.app import App, open_app
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.pacing import Pace, Pacer
@@ -84,6 +84,7 @@ class Operation:
     removed: frozenset[str] = frozenset()
 
 
+ROOM: Any = app_room  # where the embedder is wrapped and rights are broken
 CURRENT: ContextVar[Operation | None] = ContextVar("current", default=None)
 
 
@@ -454,26 +455,25 @@ class Remembering:
 @contextmanager
 def broken(how: Break) -> Iterator[None]:
     """Make an appliance that forgets about rights: in its remembered answers, or where a post is opened."""
-    place, visible = Memory.place, appliance.app.visible_post
+    room: Any = Memory
+    place, visible = Memory.place, ROOM.visible_post
     if how == "memory":
-        Memory.place = lambda self, text, channels, *more: place(self, text, (), *more)  # type: ignore[method-assign]
+        room.place = lambda self, text, channels, *more: place(self, text, (), *more)
     elif how == "posts":
-        appliance.app.visible_post = lambda ledger, key, asker: visible(
-            ledger, key, replace(asker, sees_everything=True)
-        )
+        ROOM.visible_post = lambda ledger, key, asker: visible(ledger, key, replace(asker, sees_everything=True))
     try:
         yield
     finally:
-        Memory.place, appliance.app.visible_post = place, visible  # type: ignore[method-assign]
+        room.place, ROOM.visible_post = place, visible
 
 
 async def measure(
     operations: int, *, seed: int, how: Break = "none", embedder: Embedder | None = None
 ) -> dict[str, Any]:
     """Run a town for some operations and return its figures."""
-    load = appliance.app.load_embedder
+    load = ROOM.load_embedder
     with tempfile.TemporaryDirectory() as folder, broken(how):
-        appliance.app.load_embedder = lambda *args, **more: Remembering(embedder or load(*args, **more))  # type: ignore[assignment]
+        ROOM.load_embedder = lambda *args, **more: Remembering(embedder or load(*args, **more))
         try:
             config = Config(data_dir=Path(folder) / "data", weights_dir=ROOT / "weights", _env_file=None)
             async with open_app(config) as app:
@@ -482,7 +482,7 @@ async def measure(
                 await live(town, operations)
                 took_s = perf_counter() - began
         finally:
-            appliance.app.load_embedder = load
+            ROOM.load_embedder = load
     doors = dict(sorted(town.counts.items()))
     return {
         "operations": operations,
