@@ -13,6 +13,7 @@ from time import perf_counter
 
 from appliance.cache import Memory, Remembered
 from appliance.config import Config
+from appliance.dialogue import leans_on_earlier
 from appliance.errors import BadInput
 from appliance.grounded import Written, write
 from appliance.index import Index
@@ -150,7 +151,7 @@ async def ask(
     turns = await asyncio.to_thread(ledger.turns, dialogue_id, TURNS) if question.dialogue_id else []
     turns = [turn for turn in turns if turn.user_id == question.asker.user_id and turn.id != question.id]
     place, version = None, ("", 0)
-    if memory is not None and not turns:
+    if memory is not None and not (turns and leans_on_earlier(text)):
         seen = [status.channel for status in ledger.channels(question.asker)]
         place = memory.place(text, seen, question.filters, question.unread)
         version = index.version(one.id for one in seen)
@@ -189,6 +190,7 @@ async def ask(
             language=language,
             context_tokens=config.generator_context_tokens,
             deadline_s=config.answer_deadline_s,
+            stop=question.stop,
         )
         async with aclosing(writing):
             async for sentence in writing:
@@ -196,6 +198,9 @@ async def ask(
         times_ms["first_token"], tokens = written.first_token_ms, written.pieces
         if written.refused:
             known = False
+        elif written.stopped:
+            note = "stopped"
+            sentences, model = written.sentences, generator.name if written.sentences else model
         elif written.down:
             note = "model_down"
         elif not written.sentences:

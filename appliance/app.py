@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,10 @@ import uvicorn
 
 from appliance import answer, feedback, ingest, members, reindex
 from appliance.access import Access
+from appliance.alerts import Alerts
 from appliance.backup import RESTORING, Backups, keep_forever
 from appliance.cache import Memory
+from appliance.chats import Chats
 from appliance.check import check
 from appliance.community import Community
 from appliance.config import SERVING_FILE, Config
@@ -33,6 +35,7 @@ from appliance.ledger import Ledger
 from appliance.limits import Limits
 from appliance.links import post_link
 from appliance.metrics import Metrics
+from appliance.notices import Notices
 from appliance.plans import Plans
 from appliance.pool import Pool
 from appliance.privacy import Privacy
@@ -54,6 +57,7 @@ from appliance.schema import (
 )
 from appliance.search import search
 from appliance.shelf import Pair, Shelf, Writer, folder_of, read_choice
+from appliance.talks import Talks
 from appliance.vault import Vault
 from appliance.verbs import Verbs
 from appliance.web.api import create_api
@@ -166,6 +170,16 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             except ModelError as error:
                 raise StoreError(f"The embedder does not answer. {error}", cure="Try again in a minute.") from error
 
+        notices = Notices(ledger)
+        alerts = Alerts(config, ledger, lambda: shelf.now, notices)
+        ringing: set[asyncio.Task[None]] = set()
+        stack.push_async_callback(_end_all, ringing)
+
+        def ring_soon() -> None:
+            task = asyncio.create_task(_ring(alerts))
+            ringing.add(task)
+            task.add_done_callback(ringing.discard)
+
         privacy = Privacy(
             config,
             ledger,
@@ -177,9 +191,12 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         )
 
         async def take(posts: list[Post]) -> int:
-            return await ingest.ingest(
+            changed = await ingest.ingest(
                 posts, index=writer(), ledger=ledger, embedder=shelf.now.embedder, edited=community.edited
             )
+            if changed:
+                ring_soon()
+            return changed
 
         community = Community(config, ledger, privacy, take)
         repeats = Repeats(ledger, find, lambda: shelf.now.embedder)
@@ -193,10 +210,10 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         async def catch_up() -> int:
             return await ingest.catch_up(index=writer(), ledger=ledger, embedder=shelf.now.embedder)
 
-        def import_export(
+        async def import_export(
             path: Path, *, username: str | None = None, dry_run: bool = False
         ) -> AsyncIterator[ImportProgress]:
-            return ingest.import_export(
+            progress = ingest.import_export(
                 path,
                 username=username,
                 dry_run=dry_run,
@@ -205,6 +222,10 @@ async def open_app(config: Config) -> AsyncIterator[App]:
                 embedder=shelf.now.embedder,
                 edited=community.edited,
             )
+            async with aclosing(cast(AsyncGenerator[ImportProgress], progress)) as going:
+                async for part in going:
+                    yield part
+            ring_soon()
 
         # What the first question would wait for (morphology, the words' index) is loaded now.
         await find("разогрев", asker=Asker(sees_everything=True), filters=Filters())
@@ -303,7 +324,13 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             catch_up=catch_up,
             repeats=repeats,
             readers=Readers(config, ledger, pool),
+            alerts=alerts,
+            notices=notices,
+            chats=Chats(ledger),
+            talks=Talks(ledger),
+            guests=config.guests,
         )
+        ring_soon()  # what a stop left over
         yield App(config, verbs, index, shelf, ledger, journal, metrics.render, troubles)
 
 
@@ -315,6 +342,18 @@ async def _meet(generator: OpenAIGenerator) -> None:
         log.warning("generator down", reason=down.reason, cure=down.cure, until_then="posts are quoted")
     else:
         log.info("generator found", model=served.name, context_tokens=served.context_tokens)
+
+
+async def _ring(alerts: Alerts) -> None:
+    try:
+        await alerts.ring()
+    except Exception as error:  # posts are in; what was not compared is at the next ring
+        log.error("alerts not compared", kind=type(error).__name__)
+
+
+async def _end_all(tasks: set[asyncio.Task[None]]) -> None:
+    for task in list(tasks):
+        await _settle(task)
 
 
 async def _settle(task: asyncio.Task[Any]) -> None:

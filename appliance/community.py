@@ -83,8 +83,7 @@ class Community:
 
     async def due(self, kinds: Collection[str]) -> list[Notice]:
         """List what of these kinds may be told now."""
-        found = await asyncio.to_thread(self.ledger.notices.due, datetime.now(UTC))
-        return [notice for notice in found if notice.kind in kinds]
+        return await asyncio.to_thread(self.ledger.notices.due, datetime.now(UTC), kinds=kinds)
 
     async def told(self, notice_id: str) -> None:
         """Note that it was told, or need not be any more."""

@@ -119,6 +119,24 @@ class Config(BaseSettings):
     payment_support: Annotated[
         str, Field(description="Whom a member asks about a payment, e.g. @owner; shown by /paysupport and /terms.")
     ] = ""
+    guests: Annotated[
+        bool,
+        Field(
+            description="Whether people who never wrote to the bot may ask open channels: inline, and as guests in "
+            "chats where the bot is not."
+        ),
+    ] = False
+    alerts_per_person: Annotated[
+        int, Field(ge=0, description="Alerts (“tell me when somebody writes about …”) a person may have.")
+    ] = 20
+    quiet_hours: Annotated[
+        str,
+        Field(
+            pattern=r"^(\d{1,2}-\d{1,2})?$",
+            description="Hours, by the community's clock, in which alerts wait where a person chose no others; "
+            "empty for none.",
+        ),
+    ] = "23-8"
     keep_questions_days: Annotated[
         int, Field(ge=0, description="Days questions, answers and ratings are kept; 0 for ever.")
     ] = 365

@@ -30,6 +30,8 @@ class Written:
         The model says that no post answers.
     down : str
         Reason (`GeneratorDown`) why there is no whole answer, or empty.
+    stopped : bool
+        The asker wanted no more.
     dropped : int
         Sentences that invented or were not supported.
     first_token_ms : float
@@ -41,6 +43,7 @@ class Written:
     sentences: list[Sentence] = field(default_factory=list)
     refused: bool = False
     down: str = ""
+    stopped: bool = False
     dropped: int = 0
     first_token_ms: float = 0.0
     pieces: int = 0
@@ -55,6 +58,7 @@ async def write(
     language: Language,
     context_tokens: int,
     deadline_s: float,
+    stop: asyncio.Event | None = None,
 ) -> AsyncGenerator[Sentence]:
     """Let the model answer from the found posts.
 
@@ -72,6 +76,8 @@ async def write(
         Most of the model's context to use, tokens; never more than its server says it has.
     deadline_s : float
         For the whole answer; what is missing then counts as down.
+    stop : asyncio.Event, optional
+        Ends the answer where it is.
 
     Yields
     ------
@@ -96,8 +102,11 @@ async def write(
         async with aclosing(stream):
             while True:
                 try:
-                    piece = await _next(stream, deadline_s - (perf_counter() - started))
+                    piece = await _next(stream, deadline_s - (perf_counter() - started), stop)
                 except StopAsyncIteration:
+                    break
+                if piece is None:
+                    written.stopped = True
                     break
                 written.first_token_ms = written.first_token_ms or (perf_counter() - started) * 1000
                 written.pieces += 1
@@ -105,7 +114,7 @@ async def write(
                     yield sentence
                 if reader.refused:
                     break
-        for sentence in keep(reader.end()):
+        for sentence in [] if written.stopped else keep(reader.end()):
             yield sentence
     except TimeoutError:
         written.down = "slow"
@@ -114,13 +123,26 @@ async def write(
     written.refused, written.dropped = reader.refused, reader.dropped
 
 
-async def _next(stream: AsyncGenerator[str], left_s: float) -> str:
-    """Next piece, in time.
+async def _next(stream: AsyncGenerator[str], left_s: float, stop: asyncio.Event | None) -> str | None:
+    """Next piece, in time; None when the asker wants no more.
 
     Not by ``wait_for``: Python 3.11's loses a cancellation that comes together with a piece, and a reader who left
     would be written for to the end.
     """
     if left_s <= 0:
         raise TimeoutError
-    async with asyncio.timeout(left_s):
-        return await anext(stream)
+    if stop is None:
+        async with asyncio.timeout(left_s):
+            return await anext(stream)
+    reading, stopping = asyncio.ensure_future(anext(stream)), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({reading, stopping}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done():
+            return None
+        if not reading.done():
+            raise TimeoutError
+        return await reading
+    finally:
+        for task in (reading, stopping):
+            task.cancel()
+        await asyncio.gather(reading, stopping, return_exceptions=True)

@@ -355,7 +355,7 @@ class Journal:
         """
         rows = self._durably(
             lambda: self._opened_payloads(
-                "SELECT id, chat_id, method, payload, priority, not_before, attempts, maybe_twice FROM ("
+                "SELECT id, chat_id, method, payload, priority, not_before, attempts, maybe_twice, dialogue_id FROM ("
                 "SELECT *, row_number() OVER (PARTITION BY chat_id ORDER BY state = 'queued', priority, id) AS place "
                 "FROM outbox WHERE state IN ('queued', 'sending')) "
                 "WHERE place = 1 AND state = 'queued' AND not_before <= ? ORDER BY priority, id LIMIT ?",
@@ -372,6 +372,7 @@ class Journal:
                 not_before=row[5],
                 attempts=row[6],
                 maybe_twice=bool(row[7]),
+                dialogue_id=row[8],
             )
             for row in rows
         ]

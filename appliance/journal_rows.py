@@ -144,3 +144,4 @@ class Queued:
     not_before: float
     attempts: int
     maybe_twice: bool
+    dialogue_id: str | None = None

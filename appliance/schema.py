@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
@@ -188,6 +189,7 @@ class Question:
     dialogue_id: str | None = None  # continue this dialogue; None starts one
     unread: frozenset[LimitKind] = frozenset()  # kinds of limits not to be read from the words
     id: str | None = None  # of its row: asked again under the same id, it takes the row's place; None makes a new one
+    stop: asyncio.Event | None = None  # set by the door when the asker wants no more written
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from appliance.access import Access
+from appliance.alerts import Alerts
 from appliance.backup import Backups
+from appliance.chats import Chats
 from appliance.community import Community
 from appliance.limits import Limits
+from appliance.notices import Notices
 from appliance.plans import Plans
 from appliance.pool import Pool
 from appliance.privacy import Privacy
@@ -32,6 +35,7 @@ from appliance.schema import (
     SearchResult,
     Vote,
 )
+from appliance.talks import Talks
 
 
 class ImportExport(Protocol):
@@ -138,6 +142,12 @@ class Verbs:
         What was asked under this id, for the one who asked it; else None.
     plans
         Quotas, plans and payments.
+    alerts, notices
+        "Tell me when somebody writes about …"; what is to be told once, to whom.
+    chats
+        How the bot answers in groups and their topics, and whatever else they are set to.
+    talks
+        Dialogues of private chats, visits, answers held for publishing, surveys.
     reindex
         Embed all posts with another model and switch to it, reporting progress.
     """
@@ -166,3 +176,8 @@ class Verbs:
     catch_up: Callable[[], Awaitable[int]]
     repeats: Repeats
     readers: Readers
+    alerts: Alerts
+    notices: Notices
+    chats: Chats
+    talks: Talks
+    guests: bool  # whether people who never wrote to the bot may ask open channels

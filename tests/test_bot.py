@@ -20,9 +20,9 @@ from structlog.testing import capture_logs
 from appliance import sample
 from appliance.app import App, open_app
 from appliance.bot import courtesies, outbox, run_bot
-from appliance.bot.asking import read_find
 from appliance.bot.pacing import Pace
 from appliance.bot.render import rating_buttons
+from appliance.bot.who import read_find
 from appliance.config import Config
 from appliance.errors import SlowDown, StoreError
 from appliance.journal import Journal

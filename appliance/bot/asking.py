@@ -1,8 +1,8 @@
-"""Handlers of questions and of digests: asked, shown at work, answered."""
+"""Handlers of questions and of digests: asked, shown at work, stopped, answered."""
 
 from __future__ import annotations
 
-import re
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -11,22 +11,22 @@ from hashlib import blake2b
 import structlog
 from aiogram import Bot
 from aiogram.filters import CommandObject
-from aiogram.types import Message, Update
-from aiogram.utils.formatting import Text
+from aiogram.methods import EditMessageText
+from aiogram.types import Message, MessageGenerationStopped, Update
+from aiogram.utils.formatting import Bold, Text
 
-from appliance.bot.courtesies import Courtesies
-from appliance.bot.outgoing import messages_for
+from appliance.bot.courtesies import Courtesies, topic_of
+from appliance.bot.opinions import survey_call
+from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.render import answer_messages, rating_buttons
-from appliance.bot.who import ANONYMOUS, Calls, DialogueOf, mention_of, replied_dialogue, said, who_asks
+from appliance.bot.who import ANONYMOUS, Calls, DialogueOf, mention_of, read_find, replied_dialogue, said, who_asks
 from appliance.errors import PostFinderError, StoreError
 from appliance.intents import days_of
-from appliance.schema import Answer, Filters, Final, Part, Piece, Question, Sentence
-from appliance.texts import say
+from appliance.schema import Answer, Asker, Filters, Final, Part, Piece, Question, Sentence
+from appliance.texts import date, say
 from appliance.verbs import Verbs
 
 log = structlog.get_logger()
-
-_CHANNEL = re.compile(r"(?:@|(?:https?://)?t\.me/)([A-Za-z]\w{3,31})/?\Z", re.ASCII)
 
 
 async def find(
@@ -62,23 +62,53 @@ async def plain_question(
     event_update: Update,
     albums: deque[str],
 ) -> Calls:
-    """Answer a question in plain words; a reply to an answer continues its dialogue."""
+    """Answer a question in plain words; a reply to an answer, or the next word in private, continues its dialogue."""
     if message.media_group_id is not None:
         albums.append(message.media_group_id)
     if message.from_user is not None and message.from_user.is_bot and message.from_user.id not in ANONYMOUS:
         return []
+    asker = await who_asks(message.from_user, verbs, message.chat.type)
+    question = await question_of(message, asker, bot, verbs, dialogue_of)
+    return await answered(message, question, verbs, courtesies, event_update.update_id)
+
+
+async def question_of(message: Message, asker: Asker, bot: Bot, verbs: Verbs, dialogue_of: DialogueOf) -> Question:
+    """Read the question in a message: without the bot's name; under somebody's question, that question.
+
+    Parameters
+    ----------
+    message : Message
+    asker : Asker
+    bot : Bot
+    verbs : Verbs
+    dialogue_of : callable
+
+    Returns
+    -------
+    Question
+    """
     text = mention_of(await bot.me()).sub(" ", message.text or message.caption or "").strip()
     replied = message.reply_to_message
     is_own = replied is not None and replied.from_user is not None and replied.from_user.id == bot.id
     if not text and replied is not None and not is_own:  # "@bot" under somebody's question
         text = replied.text or replied.caption or ""
-    question = Question(
-        text=text,
-        asker=await who_asks(message.from_user, verbs, message.chat.type),
-        door="telegram",
-        dialogue_id=await replied_dialogue(message, bot, dialogue_of),
-    )
-    return await answered(message, question, verbs, courtesies, event_update.update_id)
+    dialogue_id = await replied_dialogue(message, bot, dialogue_of)
+    if dialogue_id is None and message.chat.type == "private":
+        dialogue_id = await verbs.talks.dialogue(asker, topic_of(message))
+    return Question(text=text, asker=asker, door="telegram", dialogue_id=dialogue_id)
+
+
+async def stopped(event: MessageGenerationStopped, courtesies: Courtesies) -> Calls:
+    """Take a press of Stop: the answer ends where it is, and comes as a message."""
+    courtesies.stop(event.chat.id, event.draft_id)
+    return []
+
+
+async def new(message: Message, verbs: Verbs) -> Calls:
+    """Forget the dialogue of this private chat, or of this topic of it."""
+    asker = await who_asks(message.from_user, verbs, message.chat.type)
+    await verbs.talks.begin(asker, topic_of(message))
+    return messages_for(message, [Text(say("new_dialogue", asker.language))])
 
 
 async def digest(
@@ -90,7 +120,19 @@ async def digest(
     question_id = row_id(message, event_update.update_id)
     work = verbs.digest(asker, Filters(), days=days, door="telegram", question_id=question_id)
     question = Question(text="/digest", asker=asker, door="telegram")
-    return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work)
+    heading = say("digest_day" if days == 1 else "digest_week", asker.language)
+    return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work, heading=heading)
+
+
+async def missed(message: Message, verbs: Verbs, courtesies: Courtesies, event_update: Update) -> Calls:
+    """Tell what was written since the person last was here."""
+    asker = await who_asks(message.from_user, verbs, message.chat.type)
+    since = await verbs.talks.away_since(asker)
+    question_id = row_id(message, event_update.update_id)
+    work = verbs.digest(asker, Filters(since=since), days=None, door="telegram", question_id=question_id)
+    question = Question(text="/digest", asker=asker, door="telegram")
+    heading = say("missed", asker.language, since=date(since, asker.language))
+    return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work, heading=heading)
 
 
 async def answered(
@@ -101,6 +143,7 @@ async def answered(
     update_id: int,
     *,
     parts: AsyncIterator[Part] | None = None,
+    heading: str = "",
 ) -> Calls:
     """Ask, showing that work goes on, and render what came.
 
@@ -115,6 +158,8 @@ async def answered(
         Names the draft.
     parts : async iterator of Part, optional
         Instead of the answer to the question.
+    heading : str, optional
+        Of a digest.
 
     Returns
     -------
@@ -124,11 +169,10 @@ async def answered(
     language = question.asker.language
     answer: Answer | None = None
     ready: list[Sentence] = []
-    topic_id = message.message_thread_id if message.is_topic_message else None
-    draft_id = update_id % 2**31 or 1 if message.chat.type == "private" else None
-    question = replace(question, id=row_id(message, update_id))
+    stop = asyncio.Event()
+    question = replace(question, stop=stop, id=row_id(message, update_id))
     try:
-        async with courtesies.working(message.chat.id, topic_id, draft_id, ready):
+        async with courtesies.working(message, update_id, ready, language, stop):
             async for part in parts if parts is not None else verbs.ask(question):
                 if isinstance(part, Piece):
                     ready.append(part.sentence)
@@ -136,16 +180,26 @@ async def answered(
                     answer = part.answer
     except PostFinderError as error:
         (log.error if isinstance(error, StoreError) else log.info)("question refused", code=error.code)
-        return messages_for(message, [Text(said(error, language))])
+        return await instead(message, messages_for(message, [Text(said(error, language))]), courtesies, update_id)
     if answer is None:
-        return messages_for(message, [Text(say("failed", language))])
-    return messages_for(
+        return await instead(message, messages_for(message, [Text(say("failed", language))]), courtesies, update_id)
+    if message.chat.type != "private":
+        answer = replace(answer, quota=None)
+    if heading and answer.outcome == "not_found":
+        texts = [Text(say("digest_nothing", language))]
+    else:
+        texts = answer_messages(answer, language, heading=Bold(heading) if heading else None)
+    calls = messages_for(
         message,
-        answer_messages(answer if message.chat.type == "private" else replace(answer, quota=None), language),
+        texts,
         markup=rating_buttons(answer.id) if answer.outcome in {"answered", "not_found"} else None,
         dialogue_id=answer.dialogue_id,
         question_id=answer.id,
     )
+    if message.chat.type == "private" and answer.outcome == "answered":
+        name = await verbs.talks.survey(question.asker)
+        calls += [survey_call(message, name, language)] if name else []
+    return await instead(message, calls, courtesies, update_id)
 
 
 def read_days(args: str) -> int:
@@ -177,24 +231,18 @@ def row_id(message: Message, update_id: int) -> str | None:
     return blake2b(what.encode(), digest_size=16, key=message.bot.token.encode()[:64]).hexdigest()
 
 
-def read_find(args: str, own_name: str) -> tuple[tuple[str, ...], str]:
-    """Read what follows ``/find``: channels first, then the question.
-
-    Parameters
-    ----------
-    args : str
-    own_name : str
-        The bot's username, which is no channel.
-
-    Returns
-    -------
-    (channels, question)
-        Channels as ``@name``, each once.
-    """
-    words = args.split()
-    channels: list[str] = []
-    while words and (name := _CHANNEL.match(words[0])) is not None:
-        words.pop(0)
-        if name[1].lower() != own_name.lower() and f"@{name[1]}" not in channels:
-            channels.append(f"@{name[1]}")
-    return tuple(channels), " ".join(words)
+async def instead(message: Message, calls: Calls, courtesies: Courtesies, update_id: int) -> Calls:
+    """Let the first call take the place of the message that stands for the answer, where there is one."""
+    standing = await courtesies.standing(update_id) if message.chat.type != "private" else None
+    if standing is None or not calls:
+        return calls
+    first = calls[0]
+    edit = EditMessageText(
+        chat_id=message.chat.id,
+        message_id=standing,
+        text=first.payload["text"],
+        entities=first.payload.get("entities"),
+        reply_markup=first.payload.get("reply_markup"),
+    )
+    named = outgoing(edit, dialogue_id=first.dialogue_id or str(update_id), question_id=first.question_id)
+    return [named, *calls[1:]]

@@ -147,6 +147,8 @@ class Outbox:
                 await asyncio.to_thread(self._journal.mark_sent, item.id)
             else:
                 await self._give_up(item, error.message)
+                if (other := another_way(item)) is not None:
+                    await asyncio.to_thread(self._journal.enqueue, [other])
         except (TelegramServerError, TelegramUnauthorizedError) as error:
             await self._postpone(item, _backoff_s(item.attempts), type(error).__name__)
         except ClientDecodeError as error:  # a proxy's page, or a result of a newer Bot API
@@ -175,6 +177,31 @@ class Outbox:
     async def _give_up(self, item: Queued, reason: str) -> None:
         log.warning("message refused for good", method=item.method, why=reason)
         await asyncio.to_thread(self._journal.fail, item.id, reason)
+
+
+def another_way(item: Queued) -> Outgoing | None:
+    """Find how else an answer can reach its asker when Telegram refuses the way it was to go.
+
+    Parameters
+    ----------
+    item : Queued
+
+    Returns
+    -------
+    Outgoing or None
+        What was to be shown to one person in a group goes to their private chat; what was to stand in the place of a
+        message that is gone becomes a message.
+    """
+    whispered = item.payload.get("ephemeral_message_parameters")
+    if item.method == "sendMessage" and whispered is not None:
+        chat_id = whispered["receiver_user_id"]
+        dropped = {"ephemeral_message_parameters", "reply_parameters", "message_thread_id"}
+    elif item.method == "editMessageText" and item.dialogue_id is not None:
+        chat_id, dropped = item.chat_id, {"message_id"}
+    else:
+        return None
+    payload = {**{key: value for key, value in item.payload.items() if key not in dropped}, "chat_id": chat_id}
+    return Outgoing(chat_id, "sendMessage", payload, dialogue_id=item.dialogue_id)
 
 
 def _message_id(result: Any) -> int | None:

@@ -15,6 +15,7 @@ from aiogram.utils.formatting import Text
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.who import Calls, language_of, toast
+from appliance.dialogue import leans_on_earlier
 from appliance.intents import QUESTION, Reading, days_of, read, topic_of
 from appliance.schema import Language
 from appliance.texts import TEXTS, say
@@ -70,6 +71,9 @@ async def is_in_words(message: Message, commands: frozenset[str], as_question: b
         return False  # a reply carries a conversation on
     reading = read(message.text or "")
     among = tuple(name for name in reading.among if name == QUESTION or can_do(name, commands))
+    text = message.text or ""
+    if reading.intent == "ask" and text.rstrip().endswith("?") and leans_on_earlier(text):
+        return False  # "and how much is it?" carries a conversation on too
     if reading.intent == "ask":
         likely = [name for name in among if name != QUESTION]
         return {"reading": Reading("ask", among, reading.certainty)} if likely else False

@@ -126,7 +126,7 @@ def joined(blocks: Sequence[str | Text], between: str) -> Text:
     return Text(*nodes)
 
 
-def answer_messages(answer: Answer, language: Language) -> list[Text]:
+def answer_messages(answer: Answer, language: Language, *, heading: Text | None = None) -> list[Text]:
     """Render a finished answer.
 
     Parameters
@@ -134,13 +134,15 @@ def answer_messages(answer: Answer, language: Language) -> list[Text]:
     answer : Answer
     language : {'ru', 'en'}
         Of the interface's words.
+    heading : Text, optional
+        Before all else.
 
     Returns
     -------
     list of Text
         One message or more; the only links are those of the answer's citations.
     """
-    return packed(_blocks(answer, language))
+    return packed([*([heading] if heading else []), *_blocks(answer, language)])
 
 
 def _blocks(answer: Answer, language: Language) -> list[Text]:
@@ -148,9 +150,9 @@ def _blocks(answer: Answer, language: Language) -> list[Text]:
     if answer.limits:
         key = "limits_held" if answer.are_limits_held else "limits_dropped"
         words = say(key, language, limits=limits_words(answer.limits, language))
-        blocks.insert(0, Text(Italic(inert(_short(words, 300)))))
+        blocks.insert(0, Text(Italic(inert(short(words, 300)))))
     if answer.searched_as:
-        blocks.insert(0, inert(_short(say("searched_as", language, query=answer.searched_as), 200)))
+        blocks.insert(0, inert(short(say("searched_as", language, query=answer.searched_as), 200)))
     if answer.quota is not None:
         blocks.append(Text(left_words(answer.quota, language)))
     return blocks
@@ -214,8 +216,8 @@ def source_quotes(citations: Sequence[Citation], heading: str, language: Languag
     for start in range(0, len(citations), 8):
         lines: list[str | Text] = [Bold(heading)] if start == 0 else []
         for citation in citations[start : start + 8]:
-            where = f"{citation.number}. {_short(citation.channel, 100)}, {date(citation.date, language)}"
-            title = _short(citation.title, 200)
+            where = f"{citation.number}. {short(citation.channel, 100)}, {date(citation.date, language)}"
+            title = short(citation.title, 200)
             lines.append(TextLink(f"{where}\n{title}" if title else where, url=citation.link))
         quotes.append(Text(ExpandableBlockQuote(joined(lines, "\n"))))
     return quotes
@@ -225,7 +227,7 @@ def searched_words(searched: Searched, language: Language) -> str:
     """Say what was searched and until when."""
     if searched.until is None or not searched.posts:
         return say("searched_nothing", language)
-    shown = [_short(title, 100) for title in searched.channels[:CHANNELS_SHOWN]]
+    shown = [short(title, 100) for title in searched.channels[:CHANNELS_SHOWN]]
     if more := len(searched.channels) - len(shown):
         shown.append(say("and_more", language, count=more))
     return say(
@@ -271,7 +273,7 @@ def example_button(found: FoundPost) -> InlineKeyboardMarkup | None:
         return None
     channel_id, message_id = found.post.key
     button = InlineKeyboardButton(
-        text=f"🔎 {_short(label, EXAMPLE_CHARS)}", callback_data=f"x:{channel_id}:{message_id}"
+        text=f"🔎 {short(label, EXAMPLE_CHARS)}", callback_data=f"x:{channel_id}:{message_id}"
     )
     return InlineKeyboardMarkup(inline_keyboard=[[button]])
 
@@ -303,7 +305,8 @@ def read_button(data: str | None) -> tuple[Vote, str] | PostKey | None:
     return None if post is None else (int(post["channel"]), int(post["message"]))
 
 
-def _short(text: str, size: int) -> str:
+def short(text: str, size: int) -> str:
+    """Return the text on one line, cut to so many UTF-16 code units."""
     line = " ".join(clean(text).split())
     pieces = cut_to(line, size - 1) if sizeof(line) > size else [line]
     return f"{pieces[0]}…" if len(pieces) > 1 else "".join(pieces)

@@ -10,11 +10,17 @@ from aiogram.filters import Command
 from aiogram.types import Message
 from aiogram.utils.formatting import Text
 
-from appliance.bot.asking import digest, find, plain_question
+from appliance.bot.alerts import alerts_router
+from appliance.bot.asking import digest, find, missed, new, plain_question, stopped
 from appliance.bot.channels import channels_router
 from appliance.bot.community import community_router
 from appliance.bot.courtesies import Courtesies
+from appliance.bot.finding import finding_router
 from appliance.bot.greeting import greeting_router
+from appliance.bot.held import found_in_group, held_router, spoken_to, unasked
+from appliance.bot.inline import inline_router
+from appliance.bot.modes import asks_everybody, modes_router
+from appliance.bot.opinions import opinions_router
 from appliance.bot.outgoing import messages_for
 from appliance.bot.paying import paying_router
 from appliance.bot.plain_words import commands_of, words_router
@@ -56,13 +62,20 @@ def create_dispatcher(verbs: Verbs, courtesies: Courtesies, dialogue_of: Dialogu
         dialogue_of=dialogue_of,
         albums=deque(maxlen=ALBUMS_KEPT),
     )
+    dispatcher.stopped_message_generation.register(stopped)
     dispatcher.include_routers(
         channels_router(),
+        modes_router(),  # where the bot is off, nobody below hears
         community_router(),
         repeats_router(),
         rights_router(),
         greeting_router(),
         paying_router(),
+        finding_router(),
+        alerts_router(),
+        held_router(),
+        opinions_router(),
+        inline_router(),
         words_router(),
         private_router(),
         group_router(),
@@ -80,6 +93,8 @@ def private_router() -> Router:
     router.edited_message.filter(F.chat.type == "private")
     router.message.register(find, Command("find", ignore_case=True))
     router.message.register(digest, Command("digest", ignore_case=True))
+    router.message.register(missed, Command("missed", ignore_case=True))
+    router.message.register(new, Command("new", ignore_case=True))
     router.message.register(unknown_command, F.text.regexp(r"^/\w"))
     router.message.register(plain_question, F.text | F.caption)
     router.message.register(text_only, F.content_type.in_(SPOKEN))
@@ -88,13 +103,14 @@ def private_router() -> Router:
 
 
 def group_router() -> Router:
-    """Build the handlers of groups, where the bot speaks only when spoken to."""
+    """Build the handlers of groups, where the bot speaks when spoken to, or as the topic's mode says."""
     router = Router(name="group")
     router.message.filter(F.chat.type.in_(GROUPS), ~F.is_automatic_forward)
-    router.message.register(find, Command("find", ignore_case=True))
+    router.message.register(found_in_group, Command("find", ignore_case=True))
     router.message.register(digest, Command("digest", ignore_case=True))
     router.message.register(unknown_command, is_own_command)
-    router.message.register(plain_question, is_addressed)
+    router.message.register(spoken_to, is_addressed)
+    router.message.register(unasked, asks_everybody)
     return router
 
 

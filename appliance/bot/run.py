@@ -14,12 +14,14 @@ from aiogram.client.default import DefaultBotProperties
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramNotFound, TelegramUnauthorizedError
-from aiogram.types import BotCommand, LinkPreviewOptions
+from aiogram.types import LinkPreviewOptions
 from aiogram.utils.token import TokenValidationError
 
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.intake import backoff_s, feed, poll
 from appliance.bot.lanes import Job, Lanes
+from appliance.bot.menus import menus
+from appliance.bot.notices import tell
 from appliance.bot.notifier import notify
 from appliance.bot.outbox import Outbox
 from appliance.bot.pacing import Pace, Pacer
@@ -28,8 +30,6 @@ from appliance.bot.webhook import Webhook
 from appliance.bot.work import work_on
 from appliance.errors import StartupError
 from appliance.journal import Journal, Update
-from appliance.schema import Language
-from appliance.texts import say
 from appliance.verbs import Verbs
 
 log = structlog.get_logger()
@@ -74,7 +74,11 @@ async def run_bot(
     bot = open_bot(token, api_base)
     pacer = Pacer(pace or Pace())
     outbox = Outbox(bot, journal, pacer)
-    courtesies = Courtesies(bot, pacer)
+
+    async def shown(update_id: int, message_id: int | None) -> int | None:
+        return await asyncio.to_thread(journal.show, (bot.id, update_id), message_id)
+
+    courtesies = Courtesies(bot, pacer, shown)
     lanes = Lanes(LANES_AT_ONCE)
     arrived, alone = hook.arrived if hook else asyncio.Event(), asyncio.Lock()
 
@@ -99,6 +103,7 @@ async def run_bot(
             asyncio.create_task(feed(journal, lanes, job, arrived)),
             asyncio.create_task(_keep(partial(_prune, journal))),
             asyncio.create_task(_keep(partial(notify, verbs, journal, outbox.wake))),
+            asyncio.create_task(_keep(partial(tell, verbs, journal))),
             sender,
         ]
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -166,15 +171,9 @@ async def introduce(
             log.warning("Telegram cannot be reached", kind=type(error).__name__, wait_s=round(wait_s, 1))
             await asyncio.sleep(wait_s)
     with suppress(AiogramError):  # a nicety; set again at the next start
-        await bot.set_my_commands(_commands("en", with_plans))
-        await bot.set_my_commands(_commands("ru", with_plans), language_code="ru")
+        for menu in menus(with_plans=with_plans):
+            await bot(menu)
     log.info("bot running", username=me.username)
-
-
-def _commands(language: Language, with_plans: bool) -> list[BotCommand]:
-    plan = ("plan",) if with_plans else ()
-    names = ("find", "digest", *plan, "help", "start", "privacy", "mydata", "forget")
-    return [BotCommand(command=name, description=say(f"command_{name}", language)) for name in names]
 
 
 async def _keep(work: Callable[[], Awaitable[None]]) -> None:

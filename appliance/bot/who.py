@@ -24,6 +24,7 @@ Calls = list[Outgoing]
 
 GROUPS = {"group", "supergroup"}
 ANONYMOUS = {777000, 1087968824, 136817688}  # Telegram's own accounts that speak for channels and hidden admins
+_CHANNEL = re.compile(r"(?:@|(?:https?://)?t\.me/)([A-Za-z]\w{3,31})/?\Z", re.ASCII)
 
 
 async def who_asks(user: User | None, verbs: Verbs, chat_type: str) -> Asker:
@@ -91,3 +92,26 @@ def without_buttons(query: CallbackQuery) -> Calls:
         return []
     edit = EditMessageReplyMarkup(chat_id=query.message.chat.id, message_id=query.message.message_id)
     return [outgoing(edit, priority="draft")]
+
+
+def read_find(args: str, own_name: str) -> tuple[tuple[str, ...], str]:
+    """Read what follows ``/find``: channels first, then the question.
+
+    Parameters
+    ----------
+    args : str
+    own_name : str
+        The bot's username, which is no channel.
+
+    Returns
+    -------
+    (channels, question)
+        Channels as ``@name``, each once.
+    """
+    words = args.split()
+    channels: list[str] = []
+    while words and (name := _CHANNEL.match(words[0])) is not None:
+        words.pop(0)
+        if name[1].lower() != own_name.lower() and f"@{name[1]}" not in channels:
+            channels.append(f"@{name[1]}")
+    return tuple(channels), " ".join(words)

@@ -94,13 +94,15 @@ class Notices:
             added += 1
         return added
 
-    def due(self, now: datetime, limit: int = 100) -> list[Notice]:
+    def due(self, now: datetime, limit: int = 100, kinds: Iterable[str] = ()) -> list[Notice]:
         """List what may be told now and was not, the oldest first.
 
         Parameters
         ----------
         now : datetime
         limit : int
+        kinds : iterable of str
+            Only these; none is all.
 
         Returns
         -------
@@ -114,6 +116,8 @@ class Notices:
             .order_by(notice.c.made_at, notice.c.notice_id)
             .limit(limit)
         )
+        if wanted := list(kinds):
+            statement = statement.where(notice.c.kind.in_(wanted))
         rows = self._database.read(statement)
         rights = self._rights({row.user_id for row in rows})
         found = []
@@ -132,9 +136,12 @@ class Notices:
             found.setdefault(user_id, set()).add(channel_id)
         return {user_id: frozenset(channels) for user_id, channels in found.items()}
 
-    def next_at(self) -> datetime | None:
-        """Return when the next notice may be told; None when none waits."""
-        rows = self._database.read(sa.select(sa.func.min(notice.c.not_before)).where(notice.c.queued_at.is_(None)))
+    def next_at(self, kinds: Iterable[str] = ()) -> datetime | None:
+        """Return when the next notice, of these kinds or of any, may be told; None when none waits."""
+        statement = sa.select(sa.func.min(notice.c.not_before)).where(notice.c.queued_at.is_(None))
+        if wanted := list(kinds):
+            statement = statement.where(notice.c.kind.in_(wanted))
+        rows = self._database.read(statement)
         moment: datetime | None = rows[0][0]
         return moment
 

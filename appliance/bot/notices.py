@@ -1,0 +1,66 @@
+"""Tells alerts and drafts: notices become messages of the outbox when it is time, each by its name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiogram.methods import SendMessage
+
+from appliance.bot.alerts import alert_told
+from appliance.bot.held import draft_told
+from appliance.bot.outgoing import outgoing
+from appliance.journal import Journal, Outgoing
+from appliance.notices import Notice
+from appliance.verbs import Verbs
+
+log = structlog.get_logger()
+
+LONGEST_WAIT_S = 60.0  # the bell was missed: look anyway
+Teller = Callable[[Notice, Verbs], Awaitable[list[SendMessage]]]
+
+# How each kind is told, with the person's rights of this moment; no calls when there is nothing to tell any more.
+TELLERS: dict[str, Teller] = {"alert": alert_told, "draft": draft_told}
+
+
+async def tell(verbs: Verbs, journal: Journal) -> None:
+    """Hand notices to the sender for ever, each once.
+
+    A stop between the outbox and the ledger's mark hands a notice over again: the outbox knows its name.
+
+    Parameters
+    ----------
+    verbs : Verbs
+    journal : Journal
+    """
+    rung = asyncio.Event()
+    verbs.notices.bell = rung.set
+    while True:
+        rung.clear()
+        while due := await verbs.notices.due(TELLERS):
+            calls: list[Outgoing] = []
+            for notice in due:
+                calls += await told(notice, verbs)
+            if calls:
+                await asyncio.to_thread(journal.enqueue, calls)
+            await verbs.notices.queued([notice.id for notice in due])
+        wait_s = await verbs.notices.wait_s(TELLERS)
+        try:
+            async with asyncio.timeout(LONGEST_WAIT_S if wait_s is None else min(wait_s, LONGEST_WAIT_S)):
+                await rung.wait()
+        except TimeoutError:
+            continue
+
+
+async def told(notice: Notice, verbs: Verbs) -> list[Outgoing]:
+    """Return a notice's messages, named after it."""
+    try:
+        calls = await TELLERS[notice.kind](notice, verbs)
+    except (KeyError, TypeError, ValueError, IndexError) as error:  # one that cannot be read holds up nobody
+        log.error("a notice that cannot be told", kind=notice.kind, why=type(error).__name__)
+        return []
+    return [
+        Outgoing(sent.chat_id, sent.method, sent.payload, once=f"{notice.id}#{place}")
+        for place, sent in enumerate(map(outgoing, calls))
+    ]
