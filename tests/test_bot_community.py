@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,6 +17,7 @@ from appliance import community
 from appliance.app import App, open_app
 from appliance.bot import notifier, outbox
 from appliance.changes import is_trivial, still_says
+from appliance.journal import Outgoing
 from appliance.ledger import tables
 from appliance.schema import MEMBERS_ANSWERS, Asker, Channel, Filters, Final, Post, Question
 from appliance.texts import say
@@ -214,6 +217,33 @@ async def test_an_edit_that_matters_is_told_once_and_asked_again(town: Town, app
     said = [message["text"] for message in town.server.from_bot(BORIS)]
     assert said.count(say("post_edited", "ru", question=WATER)) == 1  # told once, whatever comes after
     assert app.ledger.community.corrections()["edited"] >= 3
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_stop_before_the_mark_tells_once_because_the_message_has_a_name(
+    town: Town, app: App, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broken control sends without the name: the same stop then tells twice."""
+    calls = notifier.calls_for
+
+    async def nameless(*given: Any) -> list[Outgoing]:
+        return [replace(call, once=None) for call in await calls(*given)]
+
+    if not named:
+        monkeypatch.setattr(notifier, "calls_for", nameless)
+    mark = app.ledger.notices.queued
+    async with town.bot() as journal:
+        await town.ask(ANNA, WATER)
+        await town.quiet(journal)
+        monkeypatch.setattr(app.ledger.notices, "queued", lambda ids: None)  # a kill before the ledger's mark
+        day = 22 + named  # posts outlive a test
+        await app.verbs.ingest([since(f"Горячую воду отключат {day} июля с 9 до 18 часов, проверяют котёл.")])
+        await town.server.until(lambda: len(town.server.from_bot(ANNA)) > 1, 20)
+    monkeypatch.setattr(app.ledger.notices, "queued", mark)
+    async with town.bot() as journal:
+        await town.quiet(journal)
+    told = sum(message["text"].startswith("Пост, на котором") for message in town.server.from_bot(ANNA))
+    assert (told == 1) if named else (told > 1)
 
 
 async def test_a_removed_post_is_told_and_its_answers_are_emptied(town: Town, app: App) -> None:
