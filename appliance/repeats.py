@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from appliance.answer import cite
+from appliance.answer import LINKS, cite, newest_first
 from appliance.errors import BadInput
 from appliance.ledger import Ledger
 from appliance.ledger.community import GroupQuestion
@@ -29,8 +29,8 @@ from models.ports import Embedder, Vectors
 Mode = Literal["off", "count", "on"]
 MODES: tuple[Mode, ...] = ("off", "count", "on")
 SETTING = "repeats"
-ALIKE_ABOVE = 0.90  # cosine of an earlier question; `postfinder bench repeats` chooses both
-SURE_ABOVE = 0.60  # probability that the found posts answer
+ALIKE_ABOVE = 0.88  # cosine of an earlier question; `postfinder bench repeats` judges both
+SURE_ABOVE = 0.50  # probability that the found posts answer: less, and the bot itself would say that it found nothing
 AGREE_WITHIN = 2  # found posts among which the earlier question's must be
 MOST_EARLIER = 500  # questions of a group, and answered ones of everybody, that are compared
 EARLIER_DAYS = 180
@@ -175,7 +175,7 @@ class Repeats:
         found = result.found[:AGREE_WITHIN] if is_sure else ()
         others = [one for one in heard.earlier if not one.message_id or one.message_id != asked.message_id]
         agreed = repeated([hit.post.key for hit in found], vector, others)
-        post = agreed[1] if agreed else (found[0].post.key if found else None)
+        post = newest_first(result.found[:LINKS])[0].post.key if is_sure else None  # the one an answer begins with
         repeat_of = agreed[0].message_id if agreed else None
         is_told = agreed is not None and mode == "on"
         kept = GroupQuestion(
@@ -201,7 +201,7 @@ class Repeats:
         said: list[tuple[int, frozenset[PostKey], str]] = []
         open_ones = self.ledger.visible_channels(Asker())
         for row, _ in self.ledger.community.answered(days=EARLIER_DAYS, limit=MOST_EARLIER):
-            posts = frozenset(key for key in row.posts if key[0] in open_ones)
+            posts = frozenset(key for key in row.posts[:1] if key[0] in open_ones)
             if posts and row.query and not row.query.startswith("/"):
                 said.append((0, posts, row.query))
         said += [
