@@ -14,6 +14,7 @@ from models.cards import AnswererCard, all_cards
 README = results.ROOT / "README.md"
 ENV_EXAMPLE = results.ROOT / ".env.example"
 MODELS_PAGE = results.ROOT / "docs" / "models.md"
+COMMUNITY_PAGE = results.ROOT / "docs" / "community.md"
 
 
 def render_all(*, write: bool) -> list[Path]:
@@ -30,7 +31,8 @@ def render_all(*, write: bool) -> list[Path]:
         Documents that changed or would change.
     """
     changed = []
-    for document, texts in ((README, blocks()), (MODELS_PAGE, {"catalogue": catalogue()})):
+    texts_of = ((README, blocks()), (COMMUNITY_PAGE, blocks()), (MODELS_PAGE, {"catalogue": catalogue()}))
+    for document, texts in texts_of:
         before = document.read_text(encoding="utf-8")
         if results.render_into(document, texts):
             changed.append(document)
@@ -159,9 +161,24 @@ def _import(result: dict[str, Any]) -> str:
     )
 
 
+def _repeats(result: dict[str, Any]) -> str:
+    counts = result["messages"]
+    return "\n".join(
+        [
+            f"| {counts['repeat']} repeats, {counts['near']} near misses, {counts['chatter']} of chatter | share |",
+            "|---|---|",
+            f"| of what it points at: the post answers | {result['precision']:.2f} |",
+            f"| of the repeats: pointed at a post that answers | {result['recall']:.2f} |",
+            f"| near misses and chatter answered wrongly | {result['near_wrong'] + result['chatter_answered']} |",
+            f"| likeness of embeddings alone, at that recall: precision | {result['likeness_alone_precision']:.2f} |",
+        ]
+    )
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "retrieval": _retrieval,
     "answers": _answers,
     "ask": _ask,
     "import": _import,
+    "repeats": _repeats,
 }
