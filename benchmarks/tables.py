@@ -162,7 +162,9 @@ def _import(result: dict[str, Any]) -> str:
 
 
 def _repeats(result: dict[str, Any]) -> str:
-    counts = result["messages"]
+    counts, halves = result["messages"], (result["tuned"], result["held_out"])
+    pointed = sum(half["pointed"] for half in halves)
+    both = f"{pointed}, {pointed - sum(round(half['pointed'] * half['precision']) for half in halves)}"
     return "\n".join(
         [
             f"| {counts['repeat']} repeats, {counts['near']} near misses, {counts['chatter']} of chatter | share |",
@@ -170,6 +172,7 @@ def _repeats(result: dict[str, Any]) -> str:
             f"| of what it points at: the post answers | {result['precision']:.2f} |",
             f"| of the repeats: pointed at a post that answers | {result['recall']:.2f} |",
             f"| near misses and chatter answered wrongly | {result['near_wrong'] + result['chatter_answered']} |",
+            f"| on both halves: pointed at, of which another post | {both} |",
             f"| likeness of embeddings alone, at that recall: precision | {result['likeness_alone_precision']:.2f} |",
         ]
     )
