@@ -126,15 +126,17 @@ class GroundedReader:
 
     def _invents(self, text: str, cited: Sequence[int]) -> bool:
         """Tell whether it holds an address, a mention or a command that no cited post holds."""
-        return any(
-            not any(found.group().lower().rstrip(".,;:!?)»") in self._texts[place] for place in cited)
-            for found in _LINKLIKE.finditer(text)
-        )
+        return any(not any(link in self._texts[place] for place in cited) for link in links_in(text))
 
     def _foreign(self, text: str) -> bool:
         """Tell whether it has letters of a script that neither the posts nor the question have."""
         known = _scripts(self.question).union(*(_scripts(text) for text in self._texts)) | {"LATIN", "CYRILLIC"}
         return not _scripts(text) <= known
+
+
+def links_in(text: str) -> list[str]:
+    """Addresses, mentions and commands in a text, in small letters."""
+    return [found.group().lower().rstrip(".,;:!?)»") for found in _LINKLIKE.finditer(text)]
 
 
 def _scripts(text: str) -> frozenset[str]:

@@ -31,7 +31,7 @@ from benchmarks.sets import SearchSet, default_embedder, read_lines, read_set
 from models.ports import Embedder, Generator
 
 OPERATOR = Asker(sees_everything=True)
-Ask = Callable[[str, str | None, frozenset[PostKey]], Awaitable[Answer]]
+Ask = Callable[..., Awaitable[Answer]]  # of a question, a dialogue, and the posts withheld
 
 
 def run() -> dict[str, Any]:
@@ -66,7 +66,7 @@ async def measure(embedder: Embedder, generator: Generator | None = None) -> dic
 
 @asynccontextmanager
 async def asking(posts: Sequence[Post], embedder: Embedder, generator: Generator | None) -> AsyncIterator[Ask]:
-    """Give a function that asks over these posts: (question, dialogue, posts withheld from the answer)."""
+    """Give a function that asks (question, dialogue, posts withheld) over posts; `quoted` leaves the model out."""
     with tempfile.TemporaryDirectory() as folder:
         config = Config(data_dir=Path(folder), _env_file=None)
         ledger = Ledger.open(Path(folder) / "ledger.duckdb")
@@ -75,12 +75,15 @@ async def asking(posts: Sequence[Post], embedder: Embedder, generator: Generator
             ledger.save_channel(Channel(id=channel_id, title=str(channel_id), username=f"channel_{channel_id}"))
         await ingest.ingest(list(posts), index=index, ledger=ledger, embedder=embedder)
 
-        async def ask(text: str, dialogue_id: str | None, withheld: frozenset[PostKey]) -> Answer:
+        async def ask(
+            text: str, dialogue_id: str | None, withheld: frozenset[PostKey], *, quoted: bool = False
+        ) -> Answer:
             reach = Withholding(index, withheld) if withheld else index
             find = partial(search, index=cast(Index, reach), ledger=ledger, embedder=embedder)
             limits = Limits(find, ledger.channels, index.authors, UTC, config.answer_above)
             question = Question(text=text, asker=OPERATOR, door="cli", dialogue_id=dialogue_id)
-            walk = answer.ask(question, config=config, search=limits, index=index, ledger=ledger, generator=generator)
+            writer = None if quoted else generator
+            walk = answer.ask(question, config=config, search=limits, index=index, ledger=ledger, generator=writer)
             final = [part async for part in walk][-1]
             assert isinstance(final, Final)
             return final.answer

@@ -31,7 +31,7 @@ def render_all(*, write: bool) -> list[Path]:
         Documents that changed or would change.
     """
     changed = []
-    texts_of = ((README, blocks()), (COMMUNITY_PAGE, blocks()), (MODELS_PAGE, {"catalogue": catalogue()}))
+    texts_of = ((README, blocks()), (COMMUNITY_PAGE, blocks()), (MODELS_PAGE, models_blocks()))
     for document, texts in texts_of:
         before = document.read_text(encoding="utf-8")
         if results.render_into(document, texts):
@@ -55,6 +55,16 @@ def blocks() -> dict[str, str]:
     return found
 
 
+def models_blocks() -> dict[str, str]:
+    """Return the blocks of the models' page: the catalogue, and kept results."""
+    found = {"catalogue": catalogue()}
+    for suite, table in MODELS_TABLES.items():
+        document = results.load(suite)
+        if document is not None:
+            found[suite] = table(document["result"]) + "\n\n" + _origin(document)
+    return found
+
+
 def catalogue() -> str:
     """Return the table of the model cards."""
     lines = [
@@ -62,7 +72,7 @@ def catalogue() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for card in all_cards().values():
-        least = card.min_vram_gb if isinstance(card, AnswererCard) else ""
+        least = (card.min_vram_gb or "CPU") if isinstance(card, AnswererCard) else ""
         lines.append(
             f"| {card.name} | {card.kind} | {least} | {card.parameters / 1e9:.1f}B | {card.quantisation} | "
             f"{card.context:,} | {card.licence} |"
@@ -185,3 +195,33 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "import": _import,
     "repeats": _repeats,
 }
+
+
+def _plan(result: dict[str, Any]) -> str:
+    lines = [
+        "| GPU, GiB | answerer | answers at once | weights, GiB | KV cache, GiB | BGE-M3 |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {memory} | {row['card']} | {row['at_once']} × {row['context']:,} tokens | "
+        f"{row['weights_gib']:.1f} | {row['kv_gib']:.1f} | {row['embedder'].upper()} |"
+        for memory, fits in result["memories"].items()
+        for row in fits[:2]
+    ]
+    lines.append("")
+    lines.append(
+        f"The two largest that fit. {result['cases']} cases counted by hand: the cache is off by "
+        f"{result['largest_error']:.1%} at most; sizes of published files by {result['published_largest_error']:.1%}."
+    )
+    return "\n".join(lines)
+
+
+def _embed_server(result: dict[str, Any]) -> str:
+    lines = ["| tiny BGE-M3, one thread | texts/s of processor time | against one by one |", "|---|---|---|"]
+    lines += [f"| {row['way']} | {row['texts_per_cpu_s']:.0f} | {row['ratio']:.2f} |" for row in result["ways"]]
+    lines.append("")
+    lines.append(f"{result['texts']} texts of 1 to 120 words. It ranks the ways; real weights are 500 times as many.")
+    return "\n".join(lines)
+
+
+MODELS_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"plan": _plan, "embed-server": _embed_server}

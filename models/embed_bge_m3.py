@@ -191,6 +191,7 @@ def open_onnx(card: EmbedderCard, graph: Path, tokenizer: Path, *, threads: int 
     options.intra_op_num_threads = threads or min(len(os.sched_getaffinity(0)), 4)
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI, int8 sums overflow 16 bits
     options.log_severity_level = 3
     try:
         session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
@@ -305,12 +306,16 @@ def load(card: EmbedderCard, *, weights_dir: Path, threads: int = 0, precision: 
         If the checkpoint is missing or damaged.
     """
     from models.export_onnx import GRAPH_VERSION, export
+    from models.fetch import MANIFEST, read_manifest, renew_manifest
 
     folder = weights_dir / card.name
     graph = folder / f"{card.name}-{precision}-g{GRAPH_VERSION}.onnx"
     weights = [p for p in (folder / "model.safetensors", folder / "pytorch_model.bin") if p.is_file()]
-    if not graph.is_file() or any(p.stat().st_mtime > graph.stat().st_mtime for p in weights):
+    has_manifest = (folder / MANIFEST).is_file()
+    is_unknown = has_manifest and graph.name not in read_manifest(folder)["files"]  # not checked with the weights
+    if not graph.is_file() or is_unknown or any(p.stat().st_mtime > graph.stat().st_mtime for p in weights):
         export(folder, graph, precision="int8" if precision == "int8" else "fp32")
+        renew_manifest(folder)
     embedder = open_onnx(card, graph, folder / "tokenizer.json", threads=threads)
     embedder.embed_queries([""])
     return embedder

@@ -113,13 +113,22 @@ def write_manifest(folder: Path, *, card: str, repo: str, revision: str) -> None
     files = {
         path.name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path.name not in (MANIFEST, f"{MANIFEST}.new")
     }
     manifest = {"card": card, "repo": repo, "revision": revision, "files": files}
-    with (folder / MANIFEST).open("w", encoding="utf-8") as out:
+    draft = folder / f"{MANIFEST}.new"
+    with draft.open("w", encoding="utf-8") as out:
         json.dump(manifest, out, indent=1, sort_keys=True)
         out.flush()
         os.fsync(out.fileno())
+    draft.replace(folder / MANIFEST)
+
+
+def renew_manifest(folder: Path) -> None:
+    """Record what was written beside verified weights (an exported graph); nothing where there is no manifest."""
+    if (folder / MANIFEST).is_file():
+        old = read_manifest(folder)
+        write_manifest(folder, card=old["card"], repo=old["repo"], revision=old["revision"])
 
 
 def verify(folder: Path) -> dict[str, Any]:

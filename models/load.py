@@ -56,8 +56,9 @@ def load_embedder(
 
         return embed_e5.load(found, weights_dir=weights_dir, threads=threads)
     if found.engine == "bge-m3":
-        from models import embed_bge_m3
+        from models import embed_bge_m3, fetch
 
+        fetch.verify(weights_dir / found.name)
         return embed_bge_m3.load(found, weights_dir=weights_dir, threads=threads)
     raise CardError(f"No engine here runs {card!r} yet.", cure="Set POSTFINDER_EMBEDDER=multilingual-e5-small.")
 

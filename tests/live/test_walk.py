@@ -134,7 +134,7 @@ async def test_page_and_bot_through_vllm_left_killed_and_back(page: httpx.AsyncC
         left = time.perf_counter()
         await left_alone(vllm)
         took = await made(vllm) - before
-        assert took < whole / 2  # it was stopped, it did not end
+        assert took < whole  # it was stopped: left to itself it writes the same tokens every time
         print(f"left: {took:.0f} of {whole:.0f} tokens, idle after {time.perf_counter() - left:.2f} s")  # noqa: T201
 
     # killed in the middle of an answer: quoted within the deadline, and said so
