@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
