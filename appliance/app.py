@@ -21,7 +21,7 @@ from appliance import answer, feedback, ingest, members, reindex
 from appliance.access import Access
 from appliance.alerts import Alerts
 from appliance.backup import RESTORING, Backups, keep_forever
-from appliance.cache import Memory
+from appliance.cache import Kept, Memory
 from appliance.chats import Chats
 from appliance.check import check
 from appliance.community import Community
@@ -134,7 +134,13 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         index = await asyncio.to_thread(Index.open, folder, embedder=embedder.info, vault=vault)
         shelf = Shelf(Pair(embedder, index), config.data_dir, choice, vault)
         memory = Memory(config.remembered_answers)
-        shelf.forget = memory.clear
+        searches: Kept[SearchResult] = Kept(config.remembered_searches)
+
+        def forget() -> None:
+            memory.clear()
+            searches.clear()
+
+        shelf.forget = forget
         stack.callback(shelf.close)
         stack.push_async_callback(reindex.stop, shelf)
         await asyncio.to_thread(shelf.open_beside)
@@ -255,6 +261,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             authors=shelf.authors,
             zone=config.zone(),
             answer_above=config.answer_above,
+            kept=searches,
+            version=shelf.version,
         )
         telling = partial(
             digest,
