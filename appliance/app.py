@@ -21,7 +21,7 @@ from appliance import answer, feedback, ingest, members, reindex
 from appliance.access import Access
 from appliance.alerts import Alerts
 from appliance.backup import RESTORING, Backups, keep_forever
-from appliance.cache import Kept, Memory
+from appliance.cache import Memory
 from appliance.chats import Chats
 from appliance.check import check
 from appliance.community import Community
@@ -134,13 +134,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         index = await asyncio.to_thread(Index.open, folder, embedder=embedder.info, vault=vault)
         shelf = Shelf(Pair(embedder, index), config.data_dir, choice, vault)
         memory = Memory(config.remembered_answers)
-        searches: Kept[SearchResult] = Kept(config.remembered_searches)
-
-        def forget() -> None:
-            memory.clear()
-            searches.clear()
-
-        shelf.forget = forget
+        shelf.forget = memory.clear
         stack.callback(shelf.close)
         stack.push_async_callback(reindex.stop, shelf)
         await asyncio.to_thread(shelf.open_beside)
@@ -204,17 +198,20 @@ async def open_app(config: Config) -> AsyncIterator[App]:
                 ring_soon()
             return changed
 
-        community = Community(config, ledger, privacy, take)
+        community = Community(config, ledger, privacy, journal, notices, take)
         repeats = Repeats(ledger, find, lambda: shelf.now.embedder)
 
         def erasing(user_id: int) -> list[PostKey]:
             repeats.forget()
             return community.erasing(user_id)
 
-        pool = Pool(config, ledger, cast(Index, shelf), privacy, take, community.edited)
+        pool = Pool(config, ledger, cast(Index, shelf), privacy, notices, take, community.edited)
 
         async def catch_up() -> int:
-            return await ingest.catch_up(index=writer(), ledger=ledger, embedder=shelf.now.embedder)
+            caught = await ingest.catch_up(index=writer(), ledger=ledger, embedder=shelf.now.embedder)
+            if caught:
+                ring_soon()
+            return caught
 
         async def import_export(
             path: Path, *, username: str | None = None, dry_run: bool = False
@@ -261,8 +258,6 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             authors=shelf.authors,
             zone=config.zone(),
             answer_above=config.answer_above,
-            kept=searches,
-            version=shelf.version,
         )
         telling = partial(
             digest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,10 +17,11 @@ from appliance.cache import same_words
 from appliance.changes import still_says
 from appliance.config import Config
 from appliance.errors import BadInput, NotAllowed, StoreError
+from appliance.journal import Journal
 from appliance.ledger import Ledger
 from appliance.ledger.community import FaqEntry, MemberAnswer
-from appliance.ledger.notices import Notice
 from appliance.links import parse_link
+from appliance.notices import Notice, Notices
 from appliance.privacy import Privacy, Receipt
 from appliance.schema import MEMBERS_ANSWERS, Asker, Channel, Post, PostKey, QuestionRow
 from appliance.text import clean
@@ -67,6 +68,10 @@ class Community:
     config : Config
     ledger : Ledger
     privacy : Privacy
+    journal : Journal
+        Knows where answers stand.
+    notices : Notices
+        What people are told once.
     take : callable
         Takes new or edited posts.
     bot : dict
@@ -76,18 +81,14 @@ class Community:
     config: Config
     ledger: Ledger
     privacy: Privacy
+    journal: Journal
+    notices: Notices
     take: Callable[[list[Post]], Awaitable[int]]
     bot: dict[str, str] = field(default_factory=dict)
 
-    # Notices
-
-    async def due(self, kinds: Collection[str]) -> list[Notice]:
-        """List what of these kinds may be told now."""
-        return await asyncio.to_thread(self.ledger.notices.due, datetime.now(UTC), kinds=kinds)
-
-    async def told(self, notice_id: str) -> None:
-        """Note that it was told, or need not be any more."""
-        await asyncio.to_thread(self.ledger.notices.queued, [notice_id])
+    async def places(self, question_id: str) -> list[tuple[int, int]]:
+        """Tell where the answer to a question stands, the last part of a long one first."""
+        return await asyncio.to_thread(self.journal.places, question_id)
 
     async def question(self, question_id: str) -> QuestionRow | None:
         """Return a question's row."""
@@ -183,7 +184,7 @@ class Community:
             for row in rows
             if row.user_id is not None
         ]
-        await asyncio.to_thread(self.ledger.notices.add, told)
+        await self.notices.add(told)
         await asyncio.to_thread(self.ledger.community.close, rows, "answered")
         await self.privacy.act("question.answer", user_id, f"question:{question_id}", {"answer": kept.answer_id})
         return kept
@@ -294,7 +295,7 @@ class Community:
         if new:
             now = datetime.now(UTC)
             staff = self.ledger.community.staff(DECIDE)
-            self.ledger.notices.add(
+            self.notices.put(
                 Notice(f"faq:{now:%Y-%m-%d}:{one}", one, "faq_proposed", {"new": new}, now) for one in staff
             )
         return new
@@ -334,7 +335,7 @@ class Community:
     def _mark(self, rows: Sequence[QuestionRow], kind: str) -> None:
         marked = self.ledger.community.correct(rows, kind)
         now = datetime.now(UTC)
-        self.ledger.notices.add(
+        self.notices.put(
             Notice(
                 f"fix:{row.id}",
                 row.user_id,

@@ -23,11 +23,15 @@ class Notices:
     """
 
     ledger: Ledger
-    bell: Callable[[], None] = field(default=lambda: None)  # rung in the event loop when there are new ones
+    bell: Callable[[], None] = field(default=lambda: None)  # rung when there are new ones, from any thread
 
     async def add(self, notices: Iterable[Notice]) -> int:
         """Store notices; one of a name that was stored before, told or not, changes nothing. Returns the new ones."""
-        added = await asyncio.to_thread(self.ledger.notices.add, list(notices))
+        return await asyncio.to_thread(self.put, list(notices))
+
+    def put(self, notices: Iterable[Notice]) -> int:
+        """Do so from a thread. Blocking."""
+        added = self.ledger.notices.add(notices)
         if added:
             self.bell()
         return added

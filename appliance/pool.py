@@ -17,8 +17,8 @@ from appliance.errors import BadInput, NotAllowed, StoreError
 from appliance.index import Index
 from appliance.ledger import Ledger
 from appliance.ledger.channels import Standing
-from appliance.ledger.notices import Notice
 from appliance.links import USERNAME
+from appliance.notices import Notice, Notices
 from appliance.privacy import Privacy, Receipt
 from appliance.schema import Asker, Channel, ChannelState, ChannelStatus, Post
 from appliance.telegram_export import join_album
@@ -68,6 +68,8 @@ class Pool:
     index : Index
     privacy : Privacy
         Removes a channel with its posts.
+    notices : Notices
+        What people are told once.
     take : callable
         Takes new or edited posts.
     edited : callable
@@ -78,6 +80,7 @@ class Pool:
     ledger: Ledger
     index: Index
     privacy: Privacy
+    notices: Notices
     take: Callable[[list[Post]], Awaitable[int]]
     edited: ingest.Edited
 
@@ -104,7 +107,7 @@ class Pool:
         await self._act("channel.added", adder_id, channel.id, {"state": standing.state})
         if adder_id is not None and not standing.is_cross and standing.state != "refused":
             ask = Notice(f"consent:{channel.id}", adder_id, "consent", {"channel": channel.id}, datetime.now(UTC))
-            await asyncio.to_thread(self.ledger.notices.add, [ask])
+            await self.notices.add([ask])
         return standing.state
 
     async def removed(self, channel_id: int) -> None:
@@ -150,7 +153,7 @@ class Pool:
         """Tell every owner and admin once. Blocking."""
         now = datetime.now(UTC)
         staff = self.ledger.community.staff(DECIDE)
-        self.ledger.notices.add(Notice(f"{name}:{one}", one, kind, detail, now) for one in staff)
+        self.notices.put(Notice(f"{name}:{one}", one, kind, detail, now) for one in staff)
 
     # Posts as they appear
 
@@ -359,7 +362,7 @@ class Pool:
             detail = {"username": entry.username, "is_here": entry.id is not None}
             now = datetime.now(UTC)
             told = [Notice(f"ch-{state}:{entry.username}:{one}", one, f"channel_{state}", detail, now) for one in who]
-            await asyncio.to_thread(self.ledger.notices.add, told)
+            await self.notices.add(told)
         await self._act(f"channel.{state}", user_id, entry.id or entry.username or "")
         return replace(entry, state=state)
 

@@ -28,8 +28,6 @@ SUITES = {
     "hostile": "benchmarks.hostile",
     "russian": "benchmarks.russian",
     "remembered": "benchmarks.remembered",
-    "hot": "benchmarks.hot",
-    "webhook": "benchmarks.webhook",
     "wording": "benchmarks.wording",
     "intents": "benchmarks.intents",
     "repeats": "benchmarks.repeats",

@@ -12,7 +12,7 @@ import pytest_asyncio
 import sqlalchemy as sa
 
 from appliance.app import App, open_app
-from appliance.bot import notifier, outbox
+from appliance.bot import outbox
 from appliance.bot.reading import bare_id
 from appliance.ledger import tables
 from appliance.schema import Asker, Filters, Language, Post
@@ -39,7 +39,6 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def town(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Town]:
-    monkeypatch.setattr(notifier, "LOOK_EVERY_S", 0.1)
     monkeypatch.setattr(outbox, "FIRST_RETRY_S", 0.05)
     async with BotApi(limits=Limits(speed=1000)) as server:
         server.add_user(OLGA, "Ольга", username="olga")

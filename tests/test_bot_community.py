@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from appliance import community
 from appliance.app import App, open_app
-from appliance.bot import notifier, outbox
+from appliance.bot import notices, outbox
 from appliance.changes import is_trivial, still_says
+from appliance.errors import StoreError
 from appliance.journal import Outgoing
 from appliance.ledger import tables
 from appliance.schema import MEMBERS_ANSWERS, Asker, Channel, Filters, Final, Post, Question
@@ -57,7 +58,6 @@ async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def town(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Town]:
-    monkeypatch.setattr(notifier, "LOOK_EVERY_S", 0.1)
     monkeypatch.setattr(community, "SETTLE_S", 0.0)
     monkeypatch.setattr(outbox, "FIRST_RETRY_S", 0.05)
     await app.verbs.ingest(POSTS)
@@ -95,7 +95,7 @@ def since(text: str) -> Post:
 
 async def test_a_refusal_is_answered_by_a_member_and_the_next_one_gets_it(town: Town, app: App) -> None:
     town.server.faults += [Fault("429", ("sendMessage",), times=2), Fault("500", ("sendMessage",), times=2)]
-    town.server.faults += [Fault("502", probability=0.1)]
+    town.server.faults += [Fault("502", ("sendMessage", "getUpdates"), probability=0.1)]
     async with town.bot() as journal:
         refused, again, answered = await asyncio.gather(
             town.ask(ANNA, KEYS), town.ask(BORIS, KEYS.lower()), town.ask(OLGA, WATER)
@@ -224,22 +224,26 @@ async def test_a_stop_before_the_mark_tells_once_because_the_message_has_a_name(
     town: Town, app: App, named: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broken control sends without the name: the same stop then tells twice."""
-    calls = notifier.calls_for
+    calls = notices.told
 
     async def nameless(*given: Any) -> list[Outgoing]:
         return [replace(call, once=None) for call in await calls(*given)]
 
     if not named:
-        monkeypatch.setattr(notifier, "calls_for", nameless)
-    mark = app.ledger.notices.queued
+        monkeypatch.setattr(notices, "told", nameless)
+    mark = type(app.ledger.notices).queued
+
+    def cut_off(self: Any, ids: Any) -> None:
+        raise StoreError("a stop before the mark")
+
     async with town.bot() as journal:
         await town.ask(ANNA, WATER)
         await town.quiet(journal)
-        monkeypatch.setattr(app.ledger.notices, "queued", lambda ids: None)  # a kill before the ledger's mark
+        monkeypatch.setattr(type(app.ledger.notices), "queued", cut_off)  # before the ledger's mark
         day = 22 + named  # posts outlive a test
         await app.verbs.ingest([since(f"Горячую воду отключат {day} июля с 9 до 18 часов, проверяют котёл.")])
         await town.server.until(lambda: len(town.server.from_bot(ANNA)) > 1, 20)
-    monkeypatch.setattr(app.ledger.notices, "queued", mark)
+    monkeypatch.setattr(type(app.ledger.notices), "queued", mark)
     async with town.bot() as journal:
         await town.quiet(journal)
     told = sum(message["text"].startswith("Пост, на котором") for message in town.server.from_bot(ANNA))

@@ -34,9 +34,10 @@ class Town:
     @asynccontextmanager
     async def bot(self, **verbs: Any) -> AsyncIterator[Journal]:
         with Journal.open(self.path) as journal:
+            own = {"community": replace(self.app.verbs.community, journal=journal), **verbs}
             task = asyncio.create_task(
                 run_bot(
-                    replace(self.app.verbs, **verbs), token=DEFAULT_TOKEN, api_base=self.server.url, journal=journal,
+                    replace(self.app.verbs, **own), token=DEFAULT_TOKEN, api_base=self.server.url, journal=journal,
                     pace=FAST, grace_s=3.0,
                 )
             )  # fmt: skip

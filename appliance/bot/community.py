@@ -11,7 +11,7 @@ from aiogram.utils.formatting import Bold, Text
 
 from appliance.bot.asking import answered
 from appliance.bot.courtesies import Courtesies
-from appliance.bot.notifier import ASK_AGAIN, member_answer
+from appliance.bot.news import ASK_AGAIN, member_answer
 from appliance.bot.outgoing import messages_for
 from appliance.bot.render import inert
 from appliance.bot.who import GROUPS, Calls, DialogueOf, language_of, said, toast, who_asks, without_buttons

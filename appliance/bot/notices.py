@@ -1,15 +1,17 @@
-"""Tells alerts and drafts: notices become messages of the outbox when it is time, each by its name."""
+"""Tells people what they are to be told once: a notice becomes messages of the outbox when it is time, by its name."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import structlog
 from aiogram.methods import SendMessage
 
 from appliance.bot.alerts import alert_told
 from appliance.bot.held import draft_told
+from appliance.bot.news import SAID, news_told
 from appliance.bot.outgoing import outgoing
 from appliance.journal import Journal, Outgoing
 from appliance.notices import Notice
@@ -21,7 +23,7 @@ LONGEST_WAIT_S = 60.0  # the bell was missed: look anyway
 Teller = Callable[[Notice, Verbs], Awaitable[list[SendMessage]]]
 
 # How each kind is told, with the person's rights of this moment; no calls when there is nothing to tell any more.
-TELLERS: dict[str, Teller] = {"alert": alert_told, "draft": draft_told}
+TELLERS: dict[str, Teller] = {"alert": alert_told, "draft": draft_told, **dict.fromkeys(SAID, news_told)}
 
 
 async def tell(verbs: Verbs, journal: Journal) -> None:
@@ -34,8 +36,8 @@ async def tell(verbs: Verbs, journal: Journal) -> None:
     verbs : Verbs
     journal : Journal
     """
-    rung = asyncio.Event()
-    verbs.notices.bell = rung.set
+    rung, loop = asyncio.Event(), asyncio.get_running_loop()
+    verbs.notices.bell = lambda: cast(None, loop.call_soon_threadsafe(rung.set))
     while True:
         rung.clear()
         while due := await verbs.notices.due(TELLERS):

@@ -22,7 +22,6 @@ from appliance.bot.intake import backoff_s, feed, poll
 from appliance.bot.lanes import Job, Lanes
 from appliance.bot.menus import menus
 from appliance.bot.notices import tell
-from appliance.bot.notifier import notify
 from appliance.bot.outbox import Outbox
 from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.routers import create_dispatcher
@@ -102,7 +101,6 @@ async def run_bot(
             asyncio.create_task(asyncio.Event().wait() if hook else poll(bot, journal, arrived.set, wanted)),
             asyncio.create_task(feed(journal, lanes, job, arrived)),
             asyncio.create_task(_keep(partial(_prune, journal))),
-            asyncio.create_task(_keep(partial(notify, verbs, journal, outbox.wake))),
             asyncio.create_task(_keep(partial(tell, verbs, journal))),
             sender,
         ]

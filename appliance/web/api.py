@@ -119,7 +119,7 @@ def create_api(
         redoc_url=None,
         middleware=[
             Middleware(guard, max_body_bytes=config.max_body_bytes, larger={UPDATES_PATH: MAX_UPDATE_BYTES}),
-            Middleware(GZipMiddleware, minimum_size=1024, compresslevel=1),
+            Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5),
         ],
     )
     add_problems(api)

@@ -1,73 +1,41 @@
-"""The notifier: what is to be told once goes from the ledger into the outbox, under a name that is taken once."""
+"""What a community is told once: a member's reply, an answer that changed, a channel that waits or was decided on."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-import structlog
 from aiogram.methods import SendMessage
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, ReplyParameters
 from aiogram.utils.formatting import Text, TextLink
 
 from appliance.bot.channels import consent_row, decision_buttons
-from appliance.bot.outgoing import outgoing
 from appliance.bot.render import cut_to, inert
-from appliance.errors import StoreError
-from appliance.journal import Journal, Outgoing
-from appliance.ledger.notices import Notice
+from appliance.notices import Notice
 from appliance.schema import Asker, Post
 from appliance.texts import say
 from appliance.verbs import Verbs
 
-log = structlog.get_logger()
-
-LOOK_EVERY_S = 3.0
 ASK_AGAIN = "c:again:"
 ANSWER_SHOWN = 3000  # characters
 Said = tuple[Text, list[list[InlineKeyboardButton]]]
 
 
-async def notify(verbs: Verbs, journal: Journal, wake: Callable[[], None]) -> None:
-    """Queue what is to be told, for ever.
-
-    A stop between the outbox and the ledger's mark repeats the first, which then takes nothing: the name is taken.
-
-    Parameters
-    ----------
-    verbs : Verbs
-    journal : Journal
-    wake : callable
-        Tells the sender that something was queued.
-    """
-    while True:
-        try:
-            for notice in await verbs.community.due(SAID):
-                calls = await calls_for(notice, verbs, journal)
-                if await asyncio.to_thread(journal.enqueue, calls):
-                    wake()
-                await verbs.community.told(notice.id)
-        except StoreError as error:
-            log.error("notices not told; trying again", kind=type(error).__name__)
-        await asyncio.sleep(LOOK_EVERY_S)
-
-
-async def calls_for(notice: Notice, verbs: Verbs, journal: Journal) -> list[Outgoing]:
-    """Address a notice: as a reply where its question was answered, else to its person; none where nothing is to say.
+async def news_told(notice: Notice, verbs: Verbs) -> list[SendMessage]:
+    """Address what is told: as a reply where its question was answered, else to its person; none where nothing is left.
 
     Parameters
     ----------
     notice : Notice
+        Of a kind in `SAID`.
     verbs : Verbs
-    journal : Journal
 
     Returns
     -------
-    list of Outgoing
+    list of SendMessage
     """
     question_id = notice.body.get("question")
-    places = await asyncio.to_thread(journal.places, question_id) if question_id else []
+    places = await verbs.community.places(question_id) if question_id else []
     chat_id, message_id = places[0] if places else (notice.telegram_id, None)
     # In a group everybody reads: open channels alone.
     asker = notice.asker if chat_id > 0 else replace(notice.asker, private_channels=frozenset())
@@ -75,16 +43,16 @@ async def calls_for(notice: Notice, verbs: Verbs, journal: Journal) -> list[Outg
     if said is None:
         return []
     text, entities = said[0].render()
-    call = SendMessage(
-        chat_id=chat_id,
-        text=text,
-        entities=entities or None,
-        reply_parameters=ReplyParameters(message_id=message_id, allow_sending_without_reply=True)
-        if message_id
-        else None,
-        reply_markup=InlineKeyboardMarkup(inline_keyboard=said[1]) if said[1] else None,
-    )
-    return [outgoing(call, once=notice.id)]
+    reply = ReplyParameters(message_id=message_id, allow_sending_without_reply=True) if message_id else None
+    return [
+        SendMessage(
+            chat_id=chat_id,
+            text=text,
+            entities=entities or None,
+            reply_parameters=reply,
+            reply_markup=InlineKeyboardMarkup(inline_keyboard=said[1]) if said[1] else None,
+        )
+    ]
 
 
 async def _channel_waits(notice: Notice, verbs: Verbs) -> Said | None:
