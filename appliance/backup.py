@@ -23,7 +23,7 @@ import structlog
 from appliance import __version__
 from appliance.backup_file import SUFFIX, pack, sync_folder, unpack
 from appliance.config import SERVING_FILE, Config
-from appliance.errors import PostFinderError, StartupError, StoreError
+from appliance.errors import BadInput, PostFinderError, StartupError, StoreError
 from appliance.index import Index
 from appliance.journal import Journal, waiting
 from appliance.ledger import Ledger
@@ -286,6 +286,7 @@ def make_stopped(config: Config, vault: Vault, to: Path | None = None) -> Backup
 def verify(file: Path, vault: Vault) -> Backup:
     """Restore a backup into a scratch folder beside it, open its stores, and compare; see `Backups.verify`."""
     began = perf_counter()
+    require_file(file)
     require_space(file.parent, file)
     with tempfile.TemporaryDirectory(prefix=".verifying-", dir=file.parent) as name:
         scratch = Path(name)
@@ -347,6 +348,7 @@ def restore(file: Path, into: Path, vault: Vault) -> Backup:
         The folder holds something, or the backup is damaged or another vault's.
     """
     began = perf_counter()
+    require_file(file)
     scratch = into / RESTORING
     was_cut_off = scratch.exists()
     if was_cut_off:
@@ -415,17 +417,29 @@ def backups_in(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"postfinder-*{SUFFIX}"), reverse=True) if folder.exists() else []
 
 
+def require_file(file: Path) -> None:
+    """Refuse a backup that is not there.
+
+    Raises
+    ------
+    BadInput
+        There is no such file.
+    """
+    if not file.is_file():
+        raise BadInput(f"There is no file {file}.", cure="Name a backup: a file that `postfinder backup` made.")
+
+
 def newest(folder: Path) -> Path:
     """Return the newest backup of a folder.
 
     Raises
     ------
-    StoreError
+    BadInput
         There is none.
     """
     found = backups_in(folder)
     if not found:
-        raise StoreError(f"There is no backup in {folder}.", cure="Make one: postfinder backup")
+        raise BadInput(f"There is no backup in {folder}.", cure="Make one: postfinder backup")
     return found[0]
 
 

@@ -212,7 +212,7 @@ def _take(chat: _Chat, message: dict[str, Any], file: str) -> Iterator[Item]:
         return
     kind = message.get("type")
     try:
-        if kind not in {"message", "service", "unsupported"}:
+        if kind not in ("message", "service", "unsupported"):  # anything may stand there, a list too
             raise _Unreadable("not a kind of message that is known")
         date = _time(message, "date")
         if chat.in_account and not _goes_on(chat, message, message_id, date):

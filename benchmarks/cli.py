@@ -40,6 +40,8 @@ FAULTS = {
     "faults-power": "benchmarks.faults.power",
     "faults-telegram": "benchmarks.faults.telegram",
     "faults-garbage": "benchmarks.faults.garbage",
+    "faults-canary": "benchmarks.faults.canary",
+    "faults-restore": "benchmarks.faults.restore",
 }  # each with a control broken on purpose, which must fail; `hostile` has its own
 MODELS = {"answers-model": "benchmarks.written"}  # of the model at POSTFINDER_GENERATOR_URL
 

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ from aiohttp import ClientSession
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.bot import intake
+from appliance.bot import intake, work
 from appliance.bot.intake import lane_of, poll, read_updates
 from appliance.bot.lanes import Lanes
 from appliance.bot.run import introduce, open_bot
-from appliance.bot.work import MOST_BEGUN
+from appliance.bot.work import MOST_BEGUN, MOST_HANDED_OUT
 from appliance.errors import StartupError
 from appliance.journal import Journal
+from appliance.texts import say
 from tests.servers.botapi import DEFAULT_TOKEN, BotApi
 from tests.servers.botapi_limits import Fault, Limits
 from tests.servers.crash import DEADLY
@@ -303,16 +305,30 @@ async def test_an_update_that_ends_the_process_is_put_aside(
     server.say(ANNA, DEADLY)
     server.say(ANNA, "после")
     starts = 0
-    while not server.from_bot(ANNA):
+
+    def texts() -> list[str]:
+        return [message["text"] for message in server.from_bot(ANNA)]
+
+    while "после" not in texts():
         process = await killer.start()
         starts += 1
         assert starts < 12
-        await server.until(lambda process=process: server.from_bot(ANNA) or not is_alive(process))  # type: ignore[misc]
+        await server.until(lambda process=process: "после" in texts() or not is_alive(process))  # type: ignore[misc]
     os.kill(process, signal.SIGKILL)
     await server.until(lambda: not is_alive(process))
-    assert [message["text"] for message in server.from_bot(ANNA)] == ["после"]
+    assert texts() == [say("error", "ru"), "после"]  # said to whoever sent it
     with Journal.open(path) as journal:
         assert [update.reason for update in journal.quarantined()] == [f"cut off {MOST_BEGUN} times"]
+
+
+async def test_the_oftener_an_update_was_handed_out_the_longer_a_process_lives_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(work, "CALM_S", 0.05)
+    alone = work.Alone()
+    for attempts, needed_s in ((MOST_HANDED_OUT + 1, 0.05), (MOST_HANDED_OUT + 3, 0.2), (MOST_HANDED_OUT + 2, 0.1)):
+        await alone.calm(attempts)
+        assert time.monotonic() - alone.since >= needed_s
 
 
 @pytest.mark.parametrize("kind", ["hasty", "stock"])

@@ -152,7 +152,7 @@ def read_updates(body: bytes) -> list[tuple[int, bytes]] | None:
 
 def _id_of(update: dict[str, Any]) -> int:
     update_id = update["update_id"]
-    if not isinstance(update_id, int) or not 0 <= update_id < 2**62:
+    if type(update_id) is not int or not 0 <= update_id < 2**62:  # true is an int, too
         raise ValueError("not an update id")
     return update_id
 

@@ -26,7 +26,7 @@ from appliance.bot.outbox import Outbox
 from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.routers import create_dispatcher
 from appliance.bot.webhook import Webhook
-from appliance.bot.work import work_on
+from appliance.bot.work import Alone, work_on
 from appliance.errors import StartupError
 from appliance.journal import Journal, Update
 from appliance.verbs import Verbs
@@ -79,7 +79,7 @@ async def run_bot(
 
     courtesies = Courtesies(bot, pacer, shown)
     lanes = Lanes(LANES_AT_ONCE)
-    arrived, alone = hook.arrived if hook else asyncio.Event(), asyncio.Lock()
+    arrived, alone = hook.arrived if hook else asyncio.Event(), Alone()
 
     async def dialogue_of(chat_id: int, message_id: int) -> str | None:
         return await asyncio.to_thread(journal.dialogue_of, chat_id, message_id)

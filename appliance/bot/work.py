@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -24,10 +27,28 @@ log = structlog.get_logger()
 
 MOST_HANDED_OUT = 3  # an update that outlived more processes is worked on alone among its kind, and counted
 MOST_BEGUN = 5  # cut off alone this often, it is what ends the process
+CALM_S = 0.5  # life of a process before such an update is begun; twice as long after each further process
+
+
+@dataclass(slots=True)
+class Alone:
+    """The turn of updates that may be what ended earlier processes.
+
+    A process that is killed often would take the blame out on whatever it was working on. So the oftener an update was
+    handed out, the longer a process must have lived before it is begun: what ends the process then is the update.
+    """
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    since: float = field(default_factory=monotonic)  # when this process began
+
+    async def calm(self, attempts: int) -> None:
+        """Wait until this process has lived long enough for an update that was handed out so often."""
+        needed_s = CALM_S * 2.0 ** min(attempts - MOST_HANDED_OUT - 1, 5)
+        await asyncio.sleep(max(0.0, self.since + needed_s - monotonic()))
 
 
 async def work_on(
-    update: Update, *, bot: Bot, dispatcher: Dispatcher, journal: Journal, outbox: Outbox, alone: asyncio.Lock
+    update: Update, *, bot: Bot, dispatcher: Dispatcher, journal: Journal, outbox: Outbox, alone: Alone
 ) -> None:
     """Answer an update, or quarantine it with the reason.
 
@@ -41,16 +62,20 @@ async def work_on(
     journal : Journal
     outbox : Outbox
         Woken when there is something to send.
-    alone : asyncio.Lock
-        Held for an update that may be what ended earlier processes.
+    alone : Alone
+        The turn of an update that may be what ended earlier processes.
     """
     if update.attempts <= MOST_HANDED_OUT:
         await _work(update, bot, dispatcher, journal, outbox)
         return
-    async with alone:
+    await alone.calm(update.attempts)
+    async with alone.turn:
         begun = await asyncio.to_thread(journal.begin, update.key)
         if begun > MOST_BEGUN:
             await _quarantine(update, f"cut off {begun - 1} times", journal)
+            with suppress(ValueError, RecursionError):
+                event = TelegramUpdate.model_validate(json.loads(update.raw), context={"bot": bot})
+                await _excuse(event, journal, outbox)
         else:
             await _work(update, bot, dispatcher, journal, outbox)
 
@@ -69,11 +94,7 @@ async def _work(update: Update, bot: Bot, dispatcher: Dispatcher, journal: Journ
         calls = await dispatcher.feed_update(bot, event)
     except Exception as error:
         await _quarantine(update, _where(error), journal)
-        message = _message(event)
-        if message is not None:
-            words = Text(say("error", language_of_code(_language_code(event))))
-            await asyncio.to_thread(journal.enqueue, messages_for(message, [words]))
-            outbox.wake()
+        await _excuse(event, journal, outbox)
         return
     await asyncio.to_thread(journal.done, [update.key], calls if isinstance(calls, list) else [])
     outbox.wake()
@@ -82,6 +103,15 @@ async def _work(update: Update, bot: Bot, dispatcher: Dispatcher, journal: Journ
 async def _quarantine(update: Update, reason: str, journal: Journal) -> None:
     log.error("update quarantined", update_id=update.update_id, why=reason)
     await asyncio.to_thread(journal.quarantine, update.key, reason)
+
+
+async def _excuse(event: TelegramUpdate, journal: Journal, outbox: Outbox) -> None:
+    """Tell whoever sent an update that it went wrong."""
+    message = _message(event)
+    if message is not None:
+        words = Text(say("error", language_of_code(_language_code(event))))
+        await asyncio.to_thread(journal.enqueue, messages_for(message, [words]))
+        outbox.wake()
 
 
 def _unreadable(error: Exception) -> str:

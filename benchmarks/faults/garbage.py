@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter
+from types import NoneType
 from typing import Any, Literal
 
 import structlog
@@ -26,13 +27,15 @@ from starlette.types import ASGIApp
 from typer.testing import CliRunner
 
 from appliance import cli, sample
-from appliance.app import App, open_app, open_doors
+from appliance.app import App, open_app
 from appliance.bot.pacing import Pace
 from appliance.bot.run import run_bot
 from appliance.bot.webhook import Webhook
+from appliance.config import SERVING_FILE
 from appliance.errors import PostFinderError
 from appliance.telegram_export import read_export
 from appliance.web.api import create_api
+from benchmarks.faults.forks import Forks, kill
 from benchmarks.faults.service import config_of
 from tests.servers.botapi import DEFAULT_TOKEN, SCHEMA_FILE, BotApi
 from tests.servers.botapi_limits import Limits
@@ -80,14 +83,16 @@ async def _run(rounds: int, seed: int, folder: Path) -> dict[str, Any]:
             await over_http(app, counts["http"], chance, found)
             await posted(app, server, counts["webhook"], chance, found)
             await asyncio.to_thread(in_files, folder, counts["files"], chance, found)
-            async with open_doors(app, port=0, with_bot=False):
-                await asyncio.to_thread(as_commands, folder, counts["commands"], chance, found)
-                await good(found, app)
-            took_s = monotonic() - began
             control = Found()
             api = create_api(app.verbs, config=app.config, metrics=app.metrics, admin_token=TOKEN, hook=Believing())
             for body in updates(chance, CONTROL):
                 control.see("control", await called(api, "POST", "/telegram/webhook", body))
+        with Forks("benchmarks.faults.service") as forks:
+            pid = await forks.start(str(folder / "data"), server.url, "careful")
+            await server.until((folder / "data" / SERVING_FILE).exists, 120)
+            await asyncio.to_thread(as_commands, folder, counts["commands"], chance, found)
+            await kill(pid)
+    took_s = monotonic() - began
     structlog.reset_defaults()
     return {
         "inputs": sum(found.given.values()),
@@ -232,10 +237,9 @@ async def called(
     return statuses[0] if statuses else 598
 
 
-async def good(found: Found, app: App) -> None:
+async def good(found: Found, api: ASGIApp) -> None:
     """Ask a good question; note how long the answer takes."""
     began = perf_counter()
-    api = create_api(app.verbs, config=app.config, metrics=app.metrics, admin_token=TOKEN)
     body = json.dumps({"question": GOOD}).encode()
     status = await called(api, "POST", "/ask", body, ((b"content-type", b"application/json"),))
     found.good += status == 200
@@ -269,7 +273,7 @@ async def over_http(app: App, count: int, chance: random.Random, found: Found) -
             headers.append((b"authorization", f"Bearer {token}".encode()))
         found.see("http", await called(api, method.upper(), told, content, tuple(headers)), (told, content))
         if number % LOOK_EVERY == 0:
-            await good(found, app)
+            await good(found, api)
 
 
 def updates(chance: random.Random, count: int) -> Iterator[bytes]:
@@ -388,10 +392,14 @@ def as_commands(folder: Path, count: int, chance: random.Random, found: Found) -
         return text.encode("utf-8", "ignore").decode().replace("\x00", "")[:2000]
 
     environment = {"POSTFINDER_DATA_DIR": str(folder / "data")}
-    for _ in range(count):
+    for number in range(count):
         name, words = chance.choice(list(told.items()))
         given = [name, *words(), *([word()] if chance.random() < 0.2 else [])]
         result = runner.invoke(cli.app, given, env=environment)
-        is_bad = result.exception is not None and not isinstance(result.exception, SystemExit)
+        is_bad = not isinstance(result.exception, NoneType | SystemExit | PostFinderError)
         status = "traceback" if is_bad or "Traceback" in result.output else f"exit {result.exit_code}"
         found.see("commands", status, (given, result.exception))
+        if number % (LOOK_EVERY // 10) == 0:
+            began = perf_counter()
+            found.good += runner.invoke(cli.app, ["ask", GOOD], env=environment).exit_code == 0
+            found.slowest_s = max(found.slowest_s, perf_counter() - began)

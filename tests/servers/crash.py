@@ -25,7 +25,7 @@ from aiogram.types import Message
 from aiogram.utils.formatting import Text
 from fastapi import FastAPI
 
-from appliance.bot import intake
+from appliance.bot import intake, work
 from appliance.bot.lanes import Lanes
 from appliance.bot.outbox import Outbox
 from appliance.bot.outgoing import messages_for
@@ -55,7 +55,8 @@ async def careful(bot: Bot, journal: Journal, hook: Webhook | None = None) -> No
     arrived = hook.arrived if hook else arrived
     dispatcher = Dispatcher(disable_fsm=True)
     dispatcher.message.register(echo)
-    alone = asyncio.Lock()
+    work.CALM_S = 0.02
+    alone = work.Alone()
     job = partial(partial, work_on, bot=bot, dispatcher=dispatcher, journal=journal, outbox=outbox, alone=alone)
     taking = posting(hook) if hook else intake.poll(bot, journal, arrived.set)
     await asyncio.gather(taking, intake.feed(journal, lanes, job, arrived), outbox.run())
