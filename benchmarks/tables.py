@@ -15,6 +15,7 @@ README = results.ROOT / "README.md"
 ENV_EXAMPLE = results.ROOT / ".env.example"
 MODELS_PAGE = results.ROOT / "docs" / "models.md"
 COMMUNITY_PAGE = results.ROOT / "docs" / "community.md"
+FAULTS_PAGE = results.ROOT / "docs" / "faults.md"
 
 
 def render_all(*, write: bool) -> list[Path]:
@@ -31,7 +32,12 @@ def render_all(*, write: bool) -> list[Path]:
         Documents that changed or would change.
     """
     changed = []
-    texts_of = ((README, blocks()), (COMMUNITY_PAGE, blocks()), (MODELS_PAGE, models_blocks()))
+    texts_of = (
+        (README, blocks()),
+        (COMMUNITY_PAGE, blocks()),
+        (MODELS_PAGE, models_blocks()),
+        (FAULTS_PAGE, {"faults": faults()}),
+    )
     for document, texts in texts_of:
         before = document.read_text(encoding="utf-8")
         if results.render_into(document, texts):
@@ -188,6 +194,100 @@ def _repeats(result: dict[str, Any]) -> str:
     )
 
 
+def faults() -> str:
+    """Return the table of the suites of faults that have their data."""
+    lines = ["| what was done | what came of it | the control, broken on purpose | run |", "|---|---|---|---|"]
+    for suite, row in FAULTS.items():
+        if (document := results.load(suite)) is not None:
+            run = f"`{document['command']}`, {document['commit']}, {document['date']}"
+            lines.append(f"| {' | '.join(row(document['result']))} | {run} |")
+    return "\n".join(lines)
+
+
+def _kill(found: dict[str, Any]) -> tuple[str, str, str]:
+    done = ", ".join(f"{count:,} {what}" for what, count in found["acknowledged"].items())
+    return (
+        f"{found['rounds']:,} kills of the whole service, {found['rounds_per_minute']:.1f} a minute; "
+        f"acknowledged: {done}",
+        f"lost {found['lost_in_all']}, twice {found['twice_in_all']}, did not open {found['unopenable']}",
+        f"lost {found['control_lost']}",
+    )
+
+
+def _power(found: dict[str, Any]) -> tuple[str, str, str]:
+    return (
+        f"{found['images']:,} power cuts; {found['acknowledged']:,} things acknowledged before them",
+        f"lost {found['lost']}, wrong {found['wrong']}, did not open {found['unopenable']}; {found['healed']} healed",
+        f"lost {found['control_lost']}",
+    )
+
+
+def _telegram(found: dict[str, Any]) -> tuple[str, str, str]:
+    return (
+        f"{found['updates']:,} updates by polling and webhook, {found['kills']} kills, {found['refused']} times 429",
+        f"lost {found['lost']}; twice {found['twice']}, all in the named windows ({found['maybe_twice_share']:.2%} of "
+        f"the updates); beyond them {found['beyond']}; calls inside a `retry_after` {found['inside_retry_after']}",
+        f"lost {found['control_lost']}",
+    )
+
+
+def _garbage(found: dict[str, Any]) -> tuple[str, str, str]:
+    return (
+        f"{found['inputs']:,} bad inputs: " + ", ".join(f"{n:,} {kind}" for kind, n in found["given"].items()),
+        f"server errors {found['server_errors']}; slowest good answer after any {found['good_after_max_s']:.1f} s",
+        f"server errors {found['control_errors']}",
+    )
+
+
+def _canary(found: dict[str, Any]) -> tuple[str, str, str]:
+    return (
+        f"a person in {found['tables']} tables and a channel of {found['posts']} posts, erased",
+        f"in plain while alive {found['plain_while_alive']}; left {found['left_after_erasure']}, in a restored backup "
+        f"{found['left_after_a_restore']}; {found['sealed_values']} sealed values, opened by any key "
+        f"{found['opened_with_any_key']}",
+        f"in plain {found['control_plain']}, opened {found['control_opened']}",
+    )
+
+
+def _restore(found: dict[str, Any]) -> tuple[str, str, str]:
+    took = found["update_ms"]
+    return (
+        f"{found['posts']:,} posts, {found['backup_mb']:.0f} MB",
+        f"restored in {found['restore_s']:.1f} s, open {found['open_s']:.1f} s later; an update costs "
+        f"{took['sealed']:.2f} ms, {took['plain']:.2f} unsealed, {took['without']:.2f} without a journal",
+        f"one bit flipped: {'refused' if found['control_refused'] else 'taken'}",
+    )
+
+
+def _sealing(found: dict[str, Any]) -> tuple[str, str, str]:
+    return (
+        f"{found['posts']:,} posts stored and asked about, sealed and not",
+        f"sealing adds {found['sealing_ms_per_post']:.2f} ms a post ({found['share_of_import']:.1%} of an import), "
+        f"{found['question_added_ms']:.2f} ms a question, {found['start_added_s']:.2f} s a start; disk × "
+        f"{found['disk_ratio']:.2f}",
+        "the same run without",
+    )
+
+
+def _hostile(found: dict[str, Any]) -> tuple[str, str, str]:
+    return (
+        f"{found['posts']:,} hostile posts, quoted and written from",
+        f"foreign links {found['bad_links']}, invented addresses {found['bad_unknown_urls']}, hidden marks "
+        f"{found['bad_marks']}, closed posts {found['bad_foreign']}, secrets {found['bad_secrets']}",
+        f"clickable {found['control_clickable']}",
+    )
+
+
+FAULTS: dict[str, Callable[[dict[str, Any]], tuple[str, str, str]]] = {
+    "faults-kill": _kill,
+    "faults-power": _power,
+    "faults-telegram": _telegram,
+    "faults-garbage": _garbage,
+    "faults-canary": _canary,
+    "faults-restore": _restore,
+    "sealing": _sealing,
+    "hostile": _hostile,
+}
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "retrieval": _retrieval,
     "answers": _answers,

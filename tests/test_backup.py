@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from appliance.app import App, open_app
 from appliance.backup import RESTORING, backups_in, make_stopped, restore, vault_for
 from appliance.backup_file import pack, unpack
-from appliance.errors import PostFinderError, StartupError, StoreError
+from appliance.errors import BadInput, PostFinderError, StartupError, StoreError
 from appliance.journal import Outgoing
 from appliance.schema import Asker, Filters
 from appliance.sealed_file import HEAD, PIECE, TAG_BYTES, SealedReader, SealedWriter
@@ -222,3 +222,13 @@ def test_without_its_keys_nothing_is_restored_and_no_key_is_made(sample_data: Pa
     with pytest.raises(PostFinderError, match="copy of the keys folder"), vault_for(config):
         pass
     assert not (tmp_path / "data-keys").exists()
+
+
+async def test_a_backup_that_is_not_there_is_the_askers_mistake(app: App, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no backup"):
+        await app.verbs.backups.verify()
+    for file in (tmp_path, tmp_path / "none.pfb"):
+        with pytest.raises(BadInput, match="no file"):
+            await app.verbs.backups.verify(file)
+        with pytest.raises(BadInput, match="no file"):
+            await app.verbs.backups.restore(file, tmp_path / "new")

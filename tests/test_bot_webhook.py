@@ -97,6 +97,12 @@ async def test_no_body_is_a_server_error(hook: Webhook, body: bytes) -> None:
         assert (await client.post(PATH, content=body, headers=HEADERS)).status_code in {200, 400}
 
 
+async def test_true_is_no_update_id(hook: Webhook) -> None:
+    assert await hook.take(b'{"update_id": true, "message": {}}') == "unreadable"
+    assert await hook.take(b'{"update_id": 1, "message": {}}') == "taken"
+    assert [update.update_id for update in hook.journal.next_pending()] == [1]
+
+
 async def test_a_journal_that_refuses_makes_telegram_repeat(hook: Webhook) -> None:
     hook.journal.close()
     async with client_of(hook) as client:

@@ -475,3 +475,10 @@ def test_real_channels(name: str, count: int) -> None:
     assert (channel.id, channel.title, channel.username) == (known["id"], known["title"], name)
     assert found[0].date.isoformat() == known["first_utc"]
     assert found[-1].date.isoformat() == known["last_utc"]
+
+
+@pytest.mark.parametrize("kind", [[], {}, None, 7, True, "x"])
+def test_a_kind_that_is_no_word_breaks_one_message_alone(tmp_path: Path, kind: object) -> None:
+    items = read(save(tmp_path, {**CHANNEL, "messages": [message(7, type=kind), message(8)]}))
+    assert len(broken_of(items)) == 1
+    assert [post.message_id for post in posts_of(items)] == [8]

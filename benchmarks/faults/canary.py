@@ -188,7 +188,7 @@ def row_of(table: sa.Table, user_id: int) -> dict[str, Any]:
         elif kind is str:
             row[column.name] = "x"
         else:
-            row[column.name] = kind(9) if kind is not bool else False
+            row[column.name] = False if kind is bool else 9
     return row
 
 

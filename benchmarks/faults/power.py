@@ -65,7 +65,8 @@ def cuts(images: int, seed: int, kind: str, library: Path, folder: Path) -> dict
         (kept / "names").mkdir()
         with Writer(live, kept, kind, library, chance.randrange(10**6)) as writer:
             for _ in range(INSTANTS):
-                sleep(chance.random() * 0.5)
+                writer.wait(chance.randrange(80))
+                sleep(chance.random() * 0.02)
                 told = writer.held()
                 for _ in range(min(IMAGES, images - made)):
                     image = folder / "image"
@@ -128,6 +129,14 @@ class Writer:
             if self._process.poll() is not None:
                 raise RuntimeError("the writer ended")
             sleep(0.05)
+
+    def wait(self, more: int) -> None:
+        """Let it go on until it was acknowledged so much more, or for some seconds."""
+        enough = len(self._said.read_bytes().splitlines()) + more
+        for _ in range(500):
+            if len(self._said.read_bytes().splitlines()) >= enough:
+                return
+            sleep(0.01)
 
     def held(self) -> Told:
         """Hold it; return what it was acknowledged so far."""
