@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -17,9 +17,11 @@ import orjson
 import structlog
 import uvicorn
 
-from appliance import answer, feedback, ingest, members, reindex
+from appliance import answer, feedback, ingest, members, reindex, texts
 from appliance.access import Access
+from appliance.admission import Admission
 from appliance.alerts import Alerts
+from appliance.antifraud import Antifraud
 from appliance.backup import RESTORING, Backups, keep_forever
 from appliance.cache import Memory
 from appliance.chats import Chats
@@ -29,6 +31,7 @@ from appliance.config import SERVING_FILE, Config
 from appliance.crowd import Crowd
 from appliance.digest import digest
 from appliance.errors import PostFinderError, StartupError, StoreError
+from appliance.gate import Gate
 from appliance.index import Index
 from appliance.journal import Journal
 from appliance.ledger import Ledger
@@ -36,6 +39,8 @@ from appliance.limits import Limits
 from appliance.links import post_link
 from appliance.metrics import Metrics
 from appliance.notices import Notices
+from appliance.numbers import numbers
+from appliance.phrasing import Phrasing
 from appliance.plans import Plans
 from appliance.pool import Pool
 from appliance.privacy import Privacy
@@ -56,8 +61,10 @@ from appliance.schema import (
     SearchResult,
 )
 from appliance.search import search
+from appliance.sessions import Sessions
 from appliance.shelf import Pair, Shelf, Writer, folder_of, read_choice
 from appliance.talks import Talks
+from appliance.telling import teller
 from appliance.vault import Vault
 from appliance.verbs import Verbs
 from appliance.web.api import create_api
@@ -292,7 +299,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         def ask(question: Question) -> AsyncIterator[Part]:
             return plans.metered(crowd.ask(question), question.asker)
 
-        def tell(
+        def told(
             asker: Asker,
             filters: Filters,
             *,
@@ -302,24 +309,40 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         ) -> AsyncIterator[Part]:
             return plans.metered(telling(asker, filters, days=days, door=door, question_id=question_id), asker)
 
+        tell = teller(journal, has_bot=bool(config.bot_token()))
+        admission = await asyncio.to_thread(Admission, ledger, config.admission, tell)
+        antifraud = await asyncio.to_thread(Antifraud, ledger, config.antifraud, admission.ban)
+        gate = Gate(admission, antifraud)
+        phrasing = await asyncio.to_thread(Phrasing, ledger)
+        stack.callback(texts.change, {})
+
+        async def register(**said: Any) -> Asker:
+            asker = await members.register(**said, ledger=ledger)
+            if asker.user_id is not None:
+                antifraud.met(asker.user_id, said["telegram_id"])
+            return asker
+
+        async def open_channel(channel_id: int, is_open: bool) -> None:
+            await asyncio.to_thread(ledger.set_open, channel_id, is_open)
+
         verbs = Verbs(
-            ask=ask,
-            search=find,
+            ask=gate.ask(ask),
+            search=gate.search(find),
             import_export=import_export,
             ingest=take,
-            register=partial(members.register, ledger=ledger),
+            register=register,
             rate=partial(feedback.rate, ledger=ledger),
-            channels=channels,
-            post=post,
+            channels=gate.channels(channels),
+            post=gate.post(post),
             stats=stats,
             ready=ready,
             privacy=privacy,
             access=Access(ledger),
             backups=backups,
             check=look,
-            limits=limits,
+            limits=replace(limits, search=gate.search(find)),
             question=question,
-            digest=tell,
+            digest=gate.digest(told),
             plans=plans,
             reindex=partial(reindex.reindex, shelf=shelf, ledger=ledger, load=load),
             pool=pool,
@@ -332,6 +355,12 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             chats=Chats(ledger),
             talks=Talks(ledger),
             guests=config.guests,
+            admission=admission,
+            antifraud=antifraud,
+            phrasing=phrasing,
+            numbers=partial(numbers, ledger=ledger),
+            open_channel=open_channel,
+            sessions=Sessions(config.bot_token(), config.public_url),
         )
         ring_soon()  # what a stop left over
         yield App(config, verbs, index, shelf, ledger, journal, metrics.render, troubles)
@@ -446,6 +475,7 @@ async def open_doors(app: App, *, port: int | None = None, with_bot: bool = True
             f"Port {config.port} of {config.host} is taken.", cure="Stop the other program or set POSTFINDER_PORT."
         )
     url = f"http://{_reachable(config.host)}:{server.servers[0].sockets[0].getsockname()[1]}"
+    app.verbs.sessions.address = config.public_url.rstrip("/") or url
     serving = config.data_dir / SERVING_FILE
     write_private(serving, orjson.dumps({"url": url, "token": token, "pid": os.getpid()}))
     keeping = asyncio.create_task(_keep_periods(app))
@@ -485,6 +515,7 @@ async def _keep_periods(app: App) -> None:
         await asyncio.sleep(FIRST_EXPIRY_S)
         try:
             await app.verbs.privacy.expire()
+            await app.verbs.admission.end_bans()
         except PostFinderError as error:
             log.error("retention failed", error=str(error))
         await asyncio.sleep(EXPIRE_EVERY_S)

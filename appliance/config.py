@@ -137,6 +137,20 @@ class Config(BaseSettings):
             "empty for none.",
         ),
     ] = "23-8"
+    public_url: Annotated[
+        str,
+        Field(
+            description="Address at which people reach the web door, e.g. https://ask.example.org; empty is its own."
+        ),
+    ] = ""
+    admission: Annotated[
+        Literal["open", "whitelist", "approval"],
+        Field(description="Who may ask: everyone, the invited, or those approved; what an administrator chose counts."),
+    ] = "open"
+    antifraud: Annotated[
+        Literal["off", "shadow", "on"],
+        Field(description="Protection from abuse: off, only watching, or on; what an administrator chose counts."),
+    ] = "shadow"
     keep_questions_days: Annotated[
         int, Field(ge=0, description="Days questions, answers and ratings are kept; 0 for ever.")
     ] = 365

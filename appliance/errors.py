@@ -10,6 +10,7 @@
     ├── NotAllowed             the asker: no right to do this
     ├── SlowDown               the asker: over a limit; `.retry_after_s`
     │   └── QuotaSpent         the asker: the plan's questions are asked
+    ├── Paused                 the asker: those who keep order paused answering
     └── StoreError             the operator: ledger, index or journal cannot do its work
 """
 
@@ -87,6 +88,16 @@ class QuotaSpent(SlowDown):
     """The questions of a day or a month are asked; `retry_after_s` says when new ones come."""
 
     code = "quota_day"
+
+
+class Paused(PostFinderError):
+    """Answering is paused for everyone; `word` is what those who keep order say of it, if they do."""
+
+    code = "paused"
+
+    def __init__(self, message: str, *, word: str = "") -> None:
+        super().__init__(message)
+        self.word = word
 
 
 class StoreError(PostFinderError):

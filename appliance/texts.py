@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,8 @@ TEXTS: dict[str, tuple[str, str]] = {  # key: (Russian, English), from the files
     for file in sorted(WORDS.glob("*.toml"))
     for key, words in tomllib.loads(file.read_text("utf-8")).items()
 }
+
+_changed: dict[tuple[str, str], str] = {}  # (key, language): words put in force by those who keep order
 
 # key: (one, few, many) in Russian; (one, other) in English
 COUNTED: dict[str, tuple[tuple[str, str, str], tuple[str, str]]] = {
@@ -42,7 +45,20 @@ def say(key: str, language: Language, **values: object) -> str:
     str
     """
     russian, english = TEXTS.get(key, TEXTS["error"])
-    return (russian if language == "ru" else english).format(**values)
+    words = _changed.get((key, language)) or (russian if language == "ru" else english)
+    return words.format(**values)
+
+
+def change(changed: Mapping[str, Mapping[str, str]]) -> None:
+    """Put other words in force, instead of those changed before; see `appliance.phrasing`.
+
+    Parameters
+    ----------
+    changed : mapping
+        Words by key and language; empty for the words as shipped.
+    """
+    _changed.clear()
+    _changed.update({(key, language): text for key, words in changed.items() for language, text in words.items()})
 
 
 def count(key: str, number: int, language: Language) -> str:

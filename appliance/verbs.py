@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from appliance.access import Access
+from appliance.admission import Admission
 from appliance.alerts import Alerts
+from appliance.antifraud import Antifraud
 from appliance.backup import Backups
 from appliance.chats import Chats
 from appliance.community import Community
 from appliance.limits import Limits
 from appliance.notices import Notices
+from appliance.phrasing import Phrasing
 from appliance.plans import Plans
 from appliance.pool import Pool
 from appliance.privacy import Privacy
@@ -35,6 +38,7 @@ from appliance.schema import (
     SearchResult,
     Vote,
 )
+from appliance.sessions import Sessions
 from appliance.talks import Talks
 
 
@@ -150,6 +154,18 @@ class Verbs:
         Dialogues of private chats, visits, answers held for publishing, surveys.
     reindex
         Embed all posts with another model and switch to it, reporting progress.
+    admission
+        Who is let in, who is banned, the switch that pauses answering.
+    antifraud
+        Signs of abuse and what follows from them.
+    sessions
+        Who is logged in at the admin pages.
+    phrasing
+        The words members read, as changed here.
+    numbers
+        Figures of the last weeks, small counts left out.
+    open_channel
+        Open a channel to everyone, or close it to all but its members.
     """
 
     ask: Callable[[Question], AsyncIterator[Part]]
@@ -181,3 +197,9 @@ class Verbs:
     chats: Chats
     talks: Talks
     guests: bool  # whether people who never wrote to the bot may ask open channels
+    admission: Admission
+    antifraud: Antifraud
+    sessions: Sessions
+    phrasing: Phrasing
+    numbers: Callable[[], Awaitable[dict[str, Any]]]
+    open_channel: Callable[[int, bool], Awaitable[None]]

@@ -28,6 +28,7 @@ SUITES = {
     "hostile": "benchmarks.hostile",
     "russian": "benchmarks.russian",
     "remembered": "benchmarks.remembered",
+    "antifraud": "benchmarks.antifraud",
     "wording": "benchmarks.wording",
     "intents": "benchmarks.intents",
     "repeats": "benchmarks.repeats",

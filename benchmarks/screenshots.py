@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 import tempfile
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import structlog
 from PIL import Image
 
 from appliance import sample
-from appliance.app import open_app, open_doors
+from appliance.app import App, open_app, open_doors
 from appliance.config import Config
 from appliance.logs import configure_logs
+from appliance.schema import QuestionRow
 from tests.servers.browser import Page, open_page
 
 FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
@@ -85,6 +89,128 @@ def packed(png: bytes) -> bytes:
     return out.getvalue()
 
 
+DESK = (  # section, screen
+    ("overview", Scene("desk-overview", width=1100, height=1000)),
+    ("people", Scene("desk-people-phone", width=390, height=844, phone=True)),
+    ("attacks", Scene("desk-attacks", width=1100, height=1000, dark=True)),
+    ("texts", Scene("desk-texts-phone", width=390, height=844, phone=True)),
+)
+
+
+async def furnish(app: App) -> int:
+    """Fill the admin pages with invented people, questions and attacks; returns the owner's number."""
+    rng = random.Random(5)
+    names = (
+        "Ольга Речная", "Михаил Дубов", "Анна Лён", "Борис Гончар", "Вера Соль", "Глеб Ветров", "Даша Мох", "Егор Клён",
+        "Женя Рябина", "Зоя Тихая", "Илья Каменев", "Кира Ольха",
+    )  # fmt: skip
+    people: list[int] = []
+    for number, name in enumerate(names):
+        first, _, last = name.partition(" ")
+        asker = await app.verbs.register(
+            telegram_id=7_000_000 + number, username=None, first_name=first, last_name=last, language="ru"
+        )
+        people.append(asker.user_id or 0)
+    for user_id, role in zip(people, ("owner", "moderator"), strict=False):
+        app.ledger.access.set_role(user_id, role)
+    posts = app.ledger.post_ids(sample_channel(app))
+    asked = (
+        "Сколько стоит аренда зала?",
+        "Где сдать батарейки?",
+        "Когда занятие по керамике?",
+        "Есть ли парковка для лодок?",
+    )
+    now = datetime.now(UTC)
+    for number in range(420):
+        which = min(rng.randrange(5), 3)
+        day = int(29 * rng.random() ** 0.7)
+        row = QuestionRow(
+            id=f"{number:032x}",
+            dialogue_id=f"{number:032x}",
+            user_id=rng.choice(people),
+            door="telegram",
+            asked_at=now - timedelta(days=day, minutes=rng.randrange(600)),
+            text=asked[which],
+            query=asked[which],
+            language="ru",
+            outcome="not_found" if which == 3 else "answered",
+            model="quotes",
+            posts=((sample_channel(app), posts[10 * which + 3]),),
+            answer_text="",
+            relevance=0.8,
+            tokens=0,
+            times_ms={"search": rng.uniform(4, 12), "links": rng.uniform(6, 22), "complete": rng.uniform(14, 60)},
+        )
+        app.ledger.save_question(row)
+        if rng.random() < 0.3:
+            app.ledger.rate(row.id, row.user_id, "up" if rng.random() < 0.8 else "down")
+    await app.verbs.admission.set_mode("approval", actor=people[0])
+    for user_id in people[-2:]:
+        app.ledger.order.set_state(user_id, "waiting")
+    await app.verbs.admission.ban(people[3], actor=people[1], reason="реклама в чате", days=3)
+    await app.verbs.admission.appeal(people[3])
+    guard = app.verbs.antifraud
+    began = guard.clock()
+    for minute in range(58, -1, -1):
+        guard.clock = lambda at=began - 60 * minute: at  # type: ignore[misc]
+        for _ in range(rng.randint(4, 14)):
+            guard.look(7_000_100 + rng.randrange(300), "button")
+        if 14 < minute < 22:
+            for step in range(30):
+                guard.look(7_000_004, "question", text=f"вопрос без смысла номер {minute} {step}")
+        if minute in {9, 8, 6}:
+            guard.look(
+                7_000_005, "question", text="Заработок на дому от 5 000 рублей в день, пишите в личку @money_fast 💰"
+            )
+    guard.clock = time.time
+    return people[0]
+
+
+def sample_channel(app: App) -> int:
+    """Return the sample channel's number."""
+    return next(one.channel.id for one in app.ledger.channels() if one.channel.username == sample.USERNAME)
+
+
+async def make_desk(app: App, page: Page, url: str, folder: Path) -> None:
+    """Write the pictures of the admin pages."""
+    owner = await furnish(app)
+    await page.call(
+        "Page.navigate", url=app.verbs.sessions.link(owner)[0]
+    )  # the page takes the secret out of its address
+    await page.click(".login .solid")
+    await page.until("document.querySelector('#desk').dataset.shown === 'overview'")
+    for section, scene in DESK:
+        await page.screen(scene.width, scene.height, phone=scene.phone, dark=scene.dark, scale=2 if scene.phone else 1)
+        await page.do(f"location.hash = '#{section}'")
+        await page.until(f"document.querySelector('#desk').dataset.shown === '{section}'")
+        if section == "texts":
+            await page.click(".words summary")
+        await page.do("document.activeElement.blur(); window.scrollTo(0, 0)")
+        await asyncio.sleep(0.5)
+        await keep(page, folder / f"{scene.name}.png")
+
+
+async def keep(page: Page, file: Path) -> None:
+    """Write what is seen, packed."""
+    await page.picture(file)
+    log.info("picture", file=file.name, bytes=repack(file))
+
+
+def repack(file: Path) -> int:
+    """Pack a picture; returns its bytes.
+
+    Raises
+    ------
+    ValueError
+        A picture above `MAX_BYTES`.
+    """
+    png = packed(file.read_bytes())
+    if len(png) > MAX_BYTES:
+        raise ValueError(f"{file.name} has {len(png)} bytes.")
+    file.write_bytes(png)
+    return len(png)
+
+
 async def make(folder: Path) -> None:
     """Write every scene's picture.
 
@@ -107,13 +233,8 @@ async def make(folder: Path) -> None:
             async with open_doors(app, port=0, with_bot=False) as url, open_page() as page:
                 for scene in SCENES:
                     await play(page, url, scene)
-                    file = folder / f"{scene.name}.png"
-                    await page.picture(file)
-                    png = packed(file.read_bytes())
-                    if len(png) > MAX_BYTES:
-                        raise ValueError(f"{file.name} has {len(png)} bytes.")
-                    file.write_bytes(png)
-                    log.info("picture", file=file.name, bytes=len(png))
+                    await keep(page, folder / f"{scene.name}.png")
+                await make_desk(app, page, url, folder)
 
 
 if __name__ == "__main__":

@@ -15,18 +15,21 @@ from appliance.bot.asking import digest, find, missed, new, plain_question, stop
 from appliance.bot.channels import channels_router
 from appliance.bot.community import community_router
 from appliance.bot.courtesies import Courtesies
+from appliance.bot.figures import figures_router
 from appliance.bot.finding import finding_router
 from appliance.bot.greeting import greeting_router
 from appliance.bot.held import found_in_group, held_router, spoken_to, unasked
 from appliance.bot.inline import inline_router
 from appliance.bot.modes import asks_everybody, modes_router
 from appliance.bot.opinions import opinions_router
+from appliance.bot.order import order_router
 from appliance.bot.outgoing import messages_for
 from appliance.bot.paying import paying_router
 from appliance.bot.plain_words import commands_of, words_router
 from appliance.bot.pressing import button_router
 from appliance.bot.repeats import repeats_router
 from appliance.bot.rights import rights_router
+from appliance.bot.watching import Watching
 from appliance.bot.who import GROUPS, Calls, DialogueOf, is_addressed, is_own_command, language_of
 from appliance.texts import say
 from appliance.verbs import Verbs
@@ -63,12 +66,15 @@ def create_dispatcher(verbs: Verbs, courtesies: Courtesies, dialogue_of: Dialogu
         albums=deque(maxlen=ALBUMS_KEPT),
     )
     dispatcher.stopped_message_generation.register(stopped)
+    dispatcher.update.outer_middleware(Watching(verbs, courtesies))
     dispatcher.include_routers(
         channels_router(),
         modes_router(),  # where the bot is off, nobody below hears
         community_router(),
         repeats_router(),
         rights_router(),
+        order_router(),
+        figures_router(),
         greeting_router(),
         paying_router(),
         finding_router(),

@@ -13,7 +13,7 @@ from aiogram.types import CallbackQuery, Message, User
 
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import outgoing
-from appliance.errors import PostFinderError, QuotaSpent, SlowDown
+from appliance.errors import Paused, PostFinderError, QuotaSpent, SlowDown
 from appliance.journal import Outgoing
 from appliance.schema import Asker, Language
 from appliance.texts import count, language_of_code, say
@@ -81,6 +81,8 @@ def toast(query: CallbackQuery, courtesies: Courtesies, text: str | None) -> Non
 
 def said(error: PostFinderError, language: Language) -> str:
     """Say an error in a member's words."""
+    if isinstance(error, Paused) and error.word:
+        return error.word
     if isinstance(error, SlowDown) and not isinstance(error, QuotaSpent):
         return say("slow_down_wait", language, wait=count("seconds", max(1, math.ceil(error.retry_after_s)), language))
     return say(error.code, language)

@@ -23,6 +23,7 @@ from appliance.ledger.community import Community
 from appliance.ledger.database import Database, rewrite
 from appliance.ledger.hot_posts import HotPosts
 from appliance.ledger.notices import Notices
+from appliance.ledger.numbers import Numbers
 from appliance.ledger.order import Order
 from appliance.ledger.people import People
 from appliance.ledger.plans import Plans
@@ -106,6 +107,7 @@ class Ledger:
         self.pool = Channels(database, vault, self._forget_channels)
         self.community = Community(database, vault)
         self._read = database.read
+        self.numbers = Numbers(database.read, self._question_of)
         self._write = database.write
         self._hot = HotPosts(HOT_CHARS)
         self._channels: list[ChannelStatus] | None = None

@@ -125,6 +125,11 @@ class Order:
             bans.update({one.user_id: one for one in self._bans(ban.c.user_id.in_(page))})
         return [Member(**row, state=states.get(row["user_id"]), ban=bans.get(row["user_id"])) for row in rows]
 
+    def known_before(self, moment: datetime) -> set[int]:
+        """Return Telegram's numbers of the people who came before a moment."""
+        rows = self._database.read(sa.select(user.c.telegram_id).where(user.c.registered_at < moment))
+        return {row[0] for row in rows}
+
     # Admission
 
     def state(self, user_id: int) -> tuple[str | None, str, datetime | None]:

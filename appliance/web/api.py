@@ -44,7 +44,9 @@ from appliance.schema import (
 from appliance.verbs import Verbs
 from appliance.web.admin import administering
 from appliance.web.community import communing
+from appliance.web.desk import desk
 from appliance.web.guard import guard, where
+from appliance.web.limits import limited
 from appliance.web.operations import caring
 from appliance.web.problems import add_problems, described_error, language_of_request, problem
 from appliance.web.receiving import MAX_BYTES as MAX_UPDATE_BYTES
@@ -119,6 +121,7 @@ def create_api(
         redoc_url=None,
         middleware=[
             Middleware(guard, max_body_bytes=config.max_body_bytes, larger={UPDATES_PATH: MAX_UPDATE_BYTES}),
+            Middleware(limited, antifraud=verbs.antifraud),
             Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5),
         ],
     )
@@ -128,6 +131,7 @@ def create_api(
     async def on_gone(request: Request, error: ListenerGone) -> Response:
         return Response(status_code=499)  # nobody reads it; the log does
 
+    api.include_router(desk(verbs, config, partial(is_operator, admin_token=admin_token)))
     api.include_router(asking(verbs, config, admin_token))
     api.include_router(reading(verbs, admin_token))
     api.include_router(health(verbs, metrics))

@@ -18,6 +18,7 @@ from appliance.errors import (
     BadExport,
     BadInput,
     NotAllowed,
+    Paused,
     PostFinderError,
     SlowDown,
     StartupError,
@@ -30,6 +31,7 @@ STATUS: tuple[tuple[type[PostFinderError], int], ...] = (
     (UnknownChannel, 404),
     (BadInput, 400),
     (NotAllowed, 403),
+    (Paused, 503),
     (SlowDown, 429),
     (StoreError, 503),
     (StartupError, 503),
@@ -171,6 +173,8 @@ def described_error(error: Exception, language: Language) -> dict[str, str]:
         return described("internal", language)
     if isinstance(error, FOR_OPERATORS):
         return described(error.code, language, message=str(error.args[0]), cure=error.cure)
+    if isinstance(error, Paused) and error.word:
+        return described(error.code, language, message=error.word)
     return described(error.code, language)
 
 

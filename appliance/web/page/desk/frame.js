@@ -1,0 +1,119 @@
+// The desk's frame: calls with the session and its mark, a toast, small pieces that sections are made of.
+
+import { make } from "../dom.js";
+import { tongue } from "../words.js";
+import { words } from "./words.js";
+
+export class Refusal extends Error {
+  constructor(said, status) {
+    super(said.message ?? `HTTP ${status}`);
+    this.code = said.code;
+  }
+}
+
+let csrf = "";
+export const mark = (value) => {
+  csrf = value;
+};
+
+export async function desk(path, body) {
+  let response;
+  try {
+    response = await fetch(`/admin/desk/${path}`, {
+      method: body === undefined ? "GET" : "POST",
+      headers: {
+        Accept: "application/json",
+        "Accept-Language": tongue(),
+        ...(body === undefined ? {} : { "Content-Type": "application/json", "X-CSRF": csrf }),
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw new Refusal({ code: "no_network", message: words().no_network }, 0);
+  }
+  const said = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refusal(said, response.status);
+  return said;
+}
+
+let fading = 0;
+export function toast(text) {
+  const box = document.querySelector("#toast");
+  box.textContent = text;
+  box.hidden = false;
+  clearTimeout(fading);
+  fading = setTimeout(() => (box.hidden = true), 4000);
+}
+
+export function button(text, action, kind = "soft") {
+  const made = make("button", { type: "button", class: kind }, text);
+  made.addEventListener("click", async () => {
+    made.disabled = true;
+    try {
+      await action(made);
+    } catch (error) {
+      toast(error.message);
+    } finally {
+      made.disabled = false;
+    }
+  });
+  return made;
+}
+
+// A choice of a few, the one in force pressed.
+export function choice(options, now, action) {
+  const row = make("div", { class: "choice", role: "group" });
+  for (const [value, text] of options) {
+    const made = button(text, () => action(value), "");
+    made.setAttribute("aria-pressed", String(value === now));
+    row.append(made);
+  }
+  return row;
+}
+
+export const card = (title, ...inside) =>
+  make("section", { class: "panel" }, ...(title ? [make("h2", {}, title)] : []), ...inside);
+
+export const figure = (value, name) =>
+  make("div", { class: "figure" }, make("b", {}, String(value)), make("span", {}, name));
+
+export const when = (time) =>
+  time
+    ? new Intl.DateTimeFormat(tongue() === "en" ? "en-GB" : "ru", { dateStyle: "medium", timeStyle: "short" }).format(
+        new Date(time),
+      )
+    : "—";
+
+export const number = (value) => (value === null || value === undefined ? words().too_few : value.toLocaleString(tongue()));
+export const percent = (value) =>
+  value === null || value === undefined ? "—" : value.toLocaleString(tongue(), { style: "percent", maximumFractionDigits: 0 });
+
+// Asks in a dialog of the page; returns the fields' values, or null.
+export function ask(title, fields, yes, { danger = false } = {}) {
+  return new Promise((resolve) => {
+    const inputs = fields.map(({ name, label, ...attributes }) => {
+      const input = make(attributes.rows ? "textarea" : "input", { id: `f-${name}`, name, ...attributes });
+      return make("label", { class: "field" }, make("span", {}, label), input);
+    });
+    const form = make("form", { method: "dialog" }, make("h2", {}, title), ...inputs);
+    const row = make("div", { class: "row end" });
+    const box = make("dialog", { class: "asking" }, form);
+    const done = (value) => {
+      box.close();
+      box.remove();
+      resolve(value);
+    };
+    row.append(
+      make("button", { type: "button", class: "quiet", on: { click: () => done(null) } }, words().cancel),
+      make("button", { type: "submit", class: danger ? "solid danger" : "solid" }, yes),
+    );
+    form.append(row);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      done(Object.fromEntries(new FormData(form)));
+    });
+    box.addEventListener("cancel", () => done(null));
+    document.body.append(box);
+    box.showModal();
+  });
+}

@@ -1,0 +1,392 @@
+"""The admin pages' door: login, session, forgery, roles at every request; each check with a control that must fail."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+import pytest_asyncio
+from aiogram.utils.auth_widget import check_signature
+from aiogram.utils.web_app import check_webapp_signature
+from pydantic import SecretStr
+
+from appliance import texts
+from appliance.app import App, open_app
+from appliance.errors import BadInput
+from appliance.phrasing import Phrasing, fits
+from appliance.schema import Channel, QuestionRow
+from appliance.sessions import IDLE_S, LINK_S, LONGEST_S, Sessions
+from appliance.telegram_login import FRESH_S, by_login_page, by_mini_app
+from appliance.web.limits import network_of
+from tests.conftest import config_for
+from tests.posts import a_post
+from tests.web_door import OPERATOR, at, door
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+BOT_TOKEN = "1000001:loopback-token-for-tests"
+OLGA, MIKHAIL, ANNA = 901, 902, 903
+HOME = {"Sec-Fetch-Site": "same-origin", "Origin": "http://postfinder"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[App]:
+    config = config_for(tmp_path_factory.mktemp("desk") / "data")
+    async with open_app(config.model_copy(update={"telegram_token": SecretStr(BOT_TOKEN)})) as opened:
+        opened.ledger.save_channel(Channel(id=1500000001, title="Мастерская", username="masterskaya_rechnaya"))
+        await opened.verbs.ingest(
+            [
+                a_post(1, "Разделочную доску покрываем минеральным маслом: нанести, подождать час, стереть."),
+                a_post(2, "Старые батарейки сдают в оранжевый ящик у входа."),
+                a_post(3, "Забытые вещи лежат в синем сундуке у стойки тридцать дней."),
+            ]
+        )
+        for who, name, role in ((OLGA, "Ольга", "owner"), (MIKHAIL, "Михаил", "moderator"), (ANNA, "Анна", "member")):
+            asker = await opened.verbs.register(
+                telegram_id=who, username=None, first_name=name, last_name=None, language="ru"
+            )
+            assert asker.user_id is not None
+            opened.ledger.access.set_role(asker.user_id, role)
+        yield opened
+
+
+async def user_id(app: App, telegram_id: int) -> int:
+    found = await app.verbs.privacy.user_id(telegram_id)
+    assert found is not None
+    return found
+
+
+@asynccontextmanager
+async def logged_in(app: App, api: Any, who: int) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
+    """A browser after the link of `/admin`, and the headers of its page."""
+    async with at(api) as client:
+        url, _ = app.verbs.sessions.link(await user_id(app, who))
+        answer = await client.post("/admin/desk/login", json={"once": url.partition("#once=")[2]}, headers=HOME)
+        assert answer.status_code == 200, answer.text
+        yield client, {**HOME, "X-CSRF": answer.json()["csrf"]}
+
+
+def signed(fields: dict[str, Any]) -> dict[str, Any]:
+    """What Telegram's login page would hand over."""
+    lines = "\n".join(f"{name}={fields[name]}" for name in sorted(fields))
+    key = hashlib.sha256(BOT_TOKEN.encode()).digest()
+    return {**fields, "hash": hmac.new(key, lines.encode(), hashlib.sha256).hexdigest()}
+
+
+def init_data(fields: dict[str, str]) -> str:
+    """What Telegram would hand to a mini app."""
+    lines = "\n".join(f"{name}={fields[name]}" for name in sorted(fields))
+    key = hmac.new(b"WebAppData", BOT_TOKEN.encode(), hashlib.sha256).digest()
+    return urlencode({**fields, "hash": hmac.new(key, lines.encode(), hashlib.sha256).hexdigest()})
+
+
+async def test_a_link_logs_in_once_and_its_cookie_is_out_of_reach(app: App) -> None:
+    api = door(app)
+    async with at(api) as client:
+        secret = app.verbs.sessions.link(await user_id(app, OLGA))[0].partition("#once=")[2]
+        answer = await client.post("/admin/desk/login", json={"once": secret}, headers=HOME)
+        cookie = answer.headers["set-cookie"].lower()
+        assert {"httponly", "samesite=strict", "path=/"} <= {part.strip() for part in cookie.split(";")}
+        assert secret not in cookie
+        me = (await client.get("/admin/desk/me")).json()
+        assert (me["name"], me["role"]) == ("Ольга", "owner")
+        again = await client.post("/admin/desk/login", json={"once": secret}, headers=HOME)
+        assert (again.status_code, again.json()["code"]) == (403, "login_old")
+
+
+async def test_over_tls_the_cookie_is_secure_and_bound_to_the_host(app: App) -> None:
+    secret = app.verbs.sessions.link(await user_id(app, OLGA))[0].partition("#once=")[2]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(door(app)), base_url="https://postfinder") as client:
+        answer = await client.post("/admin/desk/login", json={"once": secret})
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-desk=")
+    assert "Secure" in cookie
+    assert "Domain" not in cookie
+
+
+async def test_a_change_needs_the_pages_mark_and_the_pages_origin(app: App) -> None:
+    """The control is the same call with both: it is done."""
+    async with logged_in(app, door(app), OLGA) as (client, ours):
+        forged = [
+            {},
+            {"X-CSRF": "guess"},
+            {**ours, "X-CSRF": ours["X-CSRF"][:-1]},
+            {**ours, "Origin": "https://evil.example"},
+            {**ours, "Sec-Fetch-Site": "cross-site"},
+            {**ours, "Sec-Fetch-Site": "same-site"},
+        ]
+        for headers in forged:
+            answer = await client.post("/admin/desk/pause", json={"word": ""}, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (403, "stale_page"), headers
+        assert app.verbs.admission.paused is None
+        done = await client.post("/admin/desk/pause", json={"word": "Скоро вернёмся"}, headers=ours)
+        assert done.status_code == 200
+        refused = await client.post("/ask", json={"question": "Чем покрыть доску?"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "paused")
+        assert refused.json()["message"] == "Скоро вернёмся"
+        assert (await client.post("/admin/desk/resume", json={}, headers=ours)).json() == {"resumed": True}
+
+
+async def test_without_a_session_nothing_is_shown(app: App) -> None:
+    async with at(door(app)) as client:
+        for path in ("me", "overview", "numbers", "people", "channels", "words", "attacks", "audit"):
+            answer = await client.get(f"/admin/desk/{path}")
+            assert (answer.status_code, answer.json()["code"]) == (403, "login_needed"), path
+        client.cookies.set("desk", "made-up")
+        assert (await client.get("/admin/desk/me")).status_code == 403
+        page = await client.get("/admin")
+        assert page.status_code == 200
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "unsafe" not in policy
+        shown = await client.get("/admin/desk/overview", headers=OPERATOR)  # the operator's own shell
+        assert shown.status_code == 200
+
+
+async def test_roles_are_looked_up_at_every_request(app: App) -> None:
+    async with logged_in(app, door(app), MIKHAIL) as (client, ours):
+        assert (await client.get("/admin/desk/people")).status_code == 200
+        for path in ("audit", "words"):
+            answer = await client.get(f"/admin/desk/{path}")
+            assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+        changes = {
+            "pause": {"word": ""},
+            "admission": {"mode": "approval"},
+            "attacks/mode": {"mode": "off"},
+            "people/role": {"user_id": await user_id(app, MIKHAIL), "role": "owner"},
+            "channels/remove": {"channel_id": 1500000001, "title": "Мастерская"},
+            "words": {"key": "paused", "language": "ru", "words": "…"},
+        }
+        for path, body in changes.items():
+            answer = await client.post(f"/admin/desk/{path}", json=body, headers=ours)
+            assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed"), path
+        banned = {"user_id": await user_id(app, OLGA), "days": 1, "reason": ""}
+        answer = await client.post("/admin/desk/people/ban", json=banned, headers=ours)
+        assert (answer.status_code, answer.json()["code"]) == (403, "not_on_staff")
+        mikhail = await user_id(app, MIKHAIL)
+        app.ledger.access.set_role(mikhail, "member")
+        try:
+            assert (await client.get("/admin/desk/people")).json()["code"] == "login_needed"
+        finally:
+            app.ledger.access.set_role(mikhail, "moderator")
+        assert (await client.get("/admin/desk/people")).json()["code"] == "login_needed"  # ended, not asleep
+
+
+async def test_a_member_is_let_in_nowhere_however_they_prove_who_they_are(app: App) -> None:
+    async with at(door(app)) as client:
+        secret = app.verbs.sessions.link(await user_id(app, ANNA))[0].partition("#once=")[2]
+        widget = signed({"id": ANNA, "first_name": "Анна", "auth_date": int(time.time())})
+        for body in ({"once": secret}, {"widget": widget}, {}, {"once": "x"}, {"init_data": "hash=1"}):
+            answer = await client.post("/admin/desk/login", json=body, headers=HOME)
+            assert (answer.status_code, answer.json()["code"]) == (403, "login_old"), body
+            assert "set-cookie" not in answer.headers
+        stranger = signed({"id": 424242, "first_name": "Кто-то", "auth_date": int(time.time())})
+        assert (await client.post("/admin/desk/login", json={"widget": stranger}, headers=HOME)).status_code == 403
+
+
+async def test_telegrams_signature_lets_in_once_and_not_from_another_site(app: App) -> None:
+    async with at(door(app)) as client:
+        widget = signed({"id": OLGA, "first_name": "Ольга", "auth_date": int(time.time())})
+        away = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+        assert (await client.post("/admin/desk/login", json={"widget": widget}, headers=away)).status_code == 403
+        assert (await client.post("/admin/desk/login", json={"widget": widget}, headers=HOME)).status_code == 200
+        assert (await client.post("/admin/desk/login", json={"widget": widget}, headers=HOME)).status_code == 403
+        data = init_data({"auth_date": str(int(time.time())), "query_id": "q", "user": json.dumps({"id": OLGA})})
+        assert (await client.post("/admin/desk/login", json={"init_data": data}, headers=HOME)).status_code == 200
+
+
+async def test_signatures_are_those_of_aiogram_and_altered_ones_are_refused() -> None:
+    now = time.time()
+    good = signed({"id": OLGA, "first_name": "Ольга", "username": "olga", "auth_date": int(now)})
+    assert check_signature(BOT_TOKEN, good["hash"], **{k: v for k, v in good.items() if k != "hash"})
+    assert by_login_page(good, BOT_TOKEN, now) == OLGA
+    for altered in (
+        {**good, "id": ANNA},
+        {**good, "hash": "0" * 64},
+        {**good, "hash": ""},
+        {**good, "extra": "1"},
+        {key: value for key, value in good.items() if key != "hash"},
+        {},
+    ):
+        assert by_login_page(altered, BOT_TOKEN, now) is None
+    assert by_login_page(good, BOT_TOKEN, now + FRESH_S + 1) is None
+    assert by_login_page(good, BOT_TOKEN, now - 3600) is None
+    assert by_login_page(good, "1000001:another", now) is None
+    assert by_login_page(good, "", now) is None
+    data = init_data({"auth_date": str(int(now)), "user": json.dumps({"id": OLGA, "first_name": "Ольга & К"})})
+    assert check_webapp_signature(BOT_TOKEN, data)
+    assert by_mini_app(data, BOT_TOKEN, now) == OLGA
+    for broken in (data.replace("901", "903"), data + "&user=1", data[:-1], "", "hash=", "user=%7B%22id%22%3A901%7D"):
+        assert by_mini_app(broken, BOT_TOKEN, now) is None
+    assert by_mini_app(data, BOT_TOKEN, now + FRESH_S + 1) is None
+
+
+async def test_sessions_end_by_idleness_by_age_and_by_logout(app: App) -> None:
+    clock = [1000.0]
+    sessions = Sessions(BOT_TOKEN, "https://ask.example.org/", clock=lambda: clock[0])
+    url, minutes = sessions.link(1)
+    assert url.startswith("https://ask.example.org/admin#once=")
+    assert minutes == LINK_S // 60
+    clock[0] += LINK_S + 1
+    assert sessions.by_link(url.partition("#once=")[2]) is None
+    secret, _ = sessions.begin(1)
+    for _ in range(int(LONGEST_S // (IDLE_S - 1))):
+        clock[0] += IDLE_S - 1
+        assert sessions.get(secret) is not None
+    clock[0] += IDLE_S - 1
+    assert sessions.get(secret) is None  # however busy
+    secret, _ = sessions.begin(1)
+    clock[0] += IDLE_S + 1
+    assert sessions.get(secret) is None
+    async with logged_in(app, door(app), OLGA) as (client, ours):
+        kept = client.cookies.get("desk")
+        assert (await client.post("/admin/desk/logout", json={}, headers=ours)).status_code == 200
+        client.cookies.set("desk", kept or "")  # a copied cookie is worth nothing either
+        assert (await client.get("/admin/desk/me")).status_code == 403
+
+
+async def test_people_are_listed_decided_banned_and_told_by_number_alone(app: App) -> None:
+    anna = await user_id(app, ANNA)
+    async with logged_in(app, door(app), OLGA) as (client, ours):
+        found = (await client.get("/admin/desk/people", params={"wanted": "анн"})).json()
+        assert [one["name"] for one in found["people"]] == ["Анна"]
+        body = {"user_id": anna, "days": 2, "reason": "реклама"}
+        assert (await client.post("/admin/desk/people/ban", json=body, headers=ours)).status_code == 200
+        found = (await client.get("/admin/desk/people", params={"only": "banned"})).json()
+        assert found["people"][0]["ban"]["reason"] == "реклама"
+        waiting = app.journal.due(time.time() + 5)
+        assert any("реклама" in str(item.payload) for item in waiting if item.chat_id == ANNA)
+        done = await client.post("/admin/desk/people/lift", json={"user_id": anna}, headers=ours)
+        assert done.status_code == 200
+        again = await client.post("/admin/desk/people/lift", json={"user_id": anna}, headers=ours)
+        assert (again.status_code, again.json()["code"]) == (400, "already_so")
+        for bad in ({"user_id": -1}, {"user_id": anna, "days": -1}, {"user_id": "x"}, {"user_id": anna, "more": 1}):
+            assert (await client.post("/admin/desk/people/ban", json=bad, headers=ours)).status_code == 422
+        acts = (await client.get("/admin/desk/audit")).json()
+        assert {"ban", "unban", "desk.login"} <= {act["kind"] for act in acts}
+        assert next(act for act in acts if act["kind"] == "ban")["actor"] == "Ольга"
+
+
+async def test_words_are_changed_at_once_checked_and_taken_back(app: App) -> None:
+
+    async def change(key: str, words: str) -> httpx.Response:
+        body = {"key": key, "language": "ru", "words": words}
+        return await client.post("/admin/desk/words", json=body, headers=ours)
+
+    async with logged_in(app, door(app), OLGA) as (client, ours):
+        shipped = texts.say("slow_down_wait", "ru", wait="5 секунд")
+        assert (await change("slow_down_wait", "Не спешите: {wait}.")).status_code == 200
+        assert texts.say("slow_down_wait", "ru", wait="5 секунд") == "Не спешите: 5 секунд."
+        texts.change({})
+        Phrasing(app.ledger)  # as after a restart
+        assert texts.say("slow_down_wait", "ru", wait="5 секунд") == "Не спешите: 5 секунд."
+        for bad in (
+            "{who}",
+            "{wait.__class__}",
+            "{wait[0]}",
+            "{wait!r}",
+            "{wait:>99}",
+            "{",
+            "}",
+            "{0}",
+            "{}",
+            "ы" * 1600,
+        ):
+            answer = await change("slow_down_wait", bad)
+            assert answer.status_code == 400, bad
+            assert answer.json()["code"] in {"text_names", "text_too_long"}
+        assert (await change("no such text", "…")).json()["code"] == "no_text"
+        assert (await change("slow_down_wait", "")).status_code == 200
+        assert texts.say("slow_down_wait", "ru", wait="5 секунд") == shipped
+    assert fits("{{wait}}", "{wait}")
+    with pytest.raises(BadInput):
+        await app.verbs.phrasing.change("paused", "ru", "{x}", actor=None)
+
+
+async def test_channels_are_looked_at_closed_and_removed_with_their_posts(app: App) -> None:
+    app.ledger.save_channel(Channel(id=1500000077, title="Барахолка"))
+    spam = "Заработок от 5000 рублей в день, пишите в личку @money_fast, ссылка https://t.me/+abcdefg123 💰"
+    posts = [replace(a_post(number, f"{spam} {number % 2}"), channel_id=1500000077) for number in range(1, 13)]
+    await app.verbs.ingest(posts)
+    async with logged_in(app, door(app), OLGA) as (client, ours):
+        signs = (await client.get("/admin/desk/channels/1500000077/signs")).json()
+        assert signs["suspicious"]
+        assert not (await client.get("/admin/desk/channels/1500000001/signs")).json()["suspicious"]
+        body = {"channel_id": 1500000077, "is_open": False}
+        assert (await client.post("/admin/desk/channels/open", json=body, headers=ours)).status_code == 200
+        assert 1500000077 not in {one["channel"]["id"] for one in (await client.get("/channels")).json()}
+        body = {"channel_id": 1500000077, "title": "Барахолка"}
+        receipt = (await client.post("/admin/desk/channels/remove", json=body, headers=ours)).json()
+        assert receipt["receipt_id"]
+        assert app.ledger.posts([posts[0].key]) == {}
+
+
+async def test_an_address_that_floods_is_refused_and_others_are_not(app: App) -> None:
+    await app.verbs.antifraud.set_mode("on", actor=None)
+    api = door(app)
+    try:
+        transport = httpx.ASGITransport(api, client=("203.0.113.9", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://postfinder") as flood, at(api) as honest:
+            codes = [(await flood.post("/ask", json={"question": "Где доска?"})).status_code for _ in range(70)]
+            assert 429 in codes
+            last = await flood.post("/ask", json={"question": "Где доска?"})
+            assert last.status_code == 429
+            assert int(last.headers["retry-after"]) > 60
+            assert (await honest.post("/ask", json={"question": "Чем покрыть доску?"})).status_code == 200
+    finally:
+        app.verbs.antifraud.pardon("203.0.113.9")
+        await app.verbs.antifraud.set_mode("shadow", actor=None)
+    assert network_of("2001:db8:1:2:3:4:5:6") == network_of("2001:db8:1:2::9") == "2001:db8:1:2::/64"
+    assert network_of("198.51.100.7") == "198.51.100.7"
+
+
+async def test_numbers_leave_out_what_so_few_people_did(app: App) -> None:
+    asked = [
+        ("Чем покрыть разделочную доску?", "answered", range(3)),
+        ("Сколько стоит проезд до Марса?", "not_found", range(3)),
+        ("Где взять велосипед напрокат?", "not_found", range(1)),  # one person's question
+        ("Куда сдать батарейки?", "answered", range(2)),
+    ]
+    for place, (text, outcome, people) in enumerate(asked):
+        for number in people:
+            asker = await app.verbs.register(
+                telegram_id=7000 + number, username=None, first_name="Кто-то", last_name=None, language="ru"
+            )
+            row = QuestionRow(
+                id=f"{place}{number}",
+                dialogue_id=f"d{number}",
+                user_id=asker.user_id,
+                door="telegram",
+                asked_at=datetime.now(UTC),
+                text=text,
+                query=text,
+                language="ru",
+                outcome=outcome,
+                model="quotes",
+                posts=((1500000001, place + 1),),
+                answer_text="",
+                relevance=0.9,
+                tokens=0,
+                times_ms={"search": 5.0, "links": 8.0, "complete": 20.0},
+            )
+            app.ledger.save_question(row)
+    said = await app.verbs.numbers()
+    assert said["questions"] >= 9
+    assert said["people"] >= 3
+    assert any("марс" in gap["words"] for gap in said["gaps"])
+    assert not any("велосипед" in gap["words"] for gap in said["gaps"])
+    assert [topic["people"] for topic in said["topics"]] == [3]
+    assert "Кто-то" not in json.dumps(said, ensure_ascii=False)
+    assert {"found", "links", "answer"} <= set(said["waits_ms"])
+    assert said["satisfaction"] is None
+    assert len(said["by_day"]) == said["days"]
