@@ -23,7 +23,7 @@ from appliance.admission import Admission
 from appliance.alerts import Alerts
 from appliance.antifraud import Antifraud
 from appliance.backup import RESTORING, Backups, keep_forever
-from appliance.cache import Memory
+from appliance.cache import Kept, Memory
 from appliance.chats import Chats
 from appliance.check import check
 from appliance.community import Community
@@ -141,7 +141,13 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         index = await asyncio.to_thread(Index.open, folder, embedder=embedder.info, vault=vault)
         shelf = Shelf(Pair(embedder, index), config.data_dir, choice, vault)
         memory = Memory(config.remembered_answers)
-        shelf.forget = memory.clear
+        searches: Kept[SearchResult] = Kept(config.remembered_searches)
+
+        def forget() -> None:
+            memory.clear()
+            searches.clear()
+
+        shelf.forget = forget
         stack.callback(shelf.close)
         stack.push_async_callback(reindex.stop, shelf)
         await asyncio.to_thread(shelf.open_beside)
@@ -265,6 +271,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             authors=shelf.authors,
             zone=config.zone(),
             answer_above=config.answer_above,
+            kept=searches,
+            version=shelf.version,
         )
         telling = partial(
             digest,

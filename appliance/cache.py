@@ -1,4 +1,4 @@
-"""Remembered answers: the same question of people with the same rights is answered once. In RAM; no question's text.
+"""Remembered answers and searches: what people with the same rights ask again is found once. In RAM; no text of theirs.
 
 Only the same words are the same question. Likeness of embeddings was measured and cannot tell a paraphrase from
 another name, number or negation (`benchmarks/LOG.md`).
@@ -14,10 +14,12 @@ from hashlib import blake2b
 from secrets import token_bytes
 from threading import Lock
 from time import monotonic
+from typing import Generic, TypeVar
 
 from appliance.schema import Answer, Channel, Citation, Filters, LimitKind
 from appliance.text import clean
 
+T = TypeVar("T")
 MAX_AGE_S = 3600.0  # what "today" means moves on
 
 _EDGE = re.compile(r"""(?<!\S)["'«“„(\[]+|["'»”)\].,!?…;:]+(?!\S)""")
@@ -27,23 +29,13 @@ _POLITE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """An answer with the links first shown for it."""
-
-    answer: Answer  # its query is empty
-    links: tuple[Citation, ...]
-    version: Hashable
-    at: float  # monotonic seconds
-
-
-class Memory:
-    """Answers by question, rights and filters; bounded, thread-safe.
+class Kept(Generic[T]):
+    """What was made of posts, by who asked what; gone when the posts change or an hour is over. Bounded, thread-safe.
 
     Parameters
     ----------
     limit : int
-        Most answers kept, the least recently used go first; 0 keeps none.
+        Most kept, the least recently used go first; 0 keeps none.
     clock : callable, optional
         Monotonic seconds.
     """
@@ -52,8 +44,84 @@ class Memory:
         self._limit = limit
         self._clock = clock
         self._secret = token_bytes(16)
-        self._kept: OrderedDict[Hashable, Remembered] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[T, Hashable, float]] = OrderedDict()
         self._lock = Lock()
+
+    def name(self, text: str) -> bytes:
+        """Name a text without keeping it; nobody else can make the name."""
+        return blake2b(text.encode("utf-8", "replace"), digest_size=16, key=self._secret).digest()
+
+    def get(self, place: Hashable, version: Hashable) -> T | None:
+        """Recall what was kept.
+
+        Parameters
+        ----------
+        place : hashable
+        version : hashable
+            Of the posts now; what was made of another version is dropped.
+
+        Returns
+        -------
+        object or None
+        """
+        with self._lock:
+            kept = self._kept.get(place)
+            if kept is None:
+                return None
+            value, made_of, at = kept
+            if made_of != version or self._clock() - at > MAX_AGE_S:
+                del self._kept[place]
+                return None
+            self._kept.move_to_end(place)
+            return value
+
+    def put(self, place: Hashable, version: Hashable, value: T) -> None:
+        """Keep something.
+
+        Parameters
+        ----------
+        place : hashable
+        version : hashable
+            Of the posts, read before they were looked at.
+        value : object
+        """
+        if not self._limit:
+            return
+        with self._lock:
+            self._kept[place] = value, version, self._clock()
+            self._kept.move_to_end(place)
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything (posts were removed or erased)."""
+        with self._lock:
+            self._kept.clear()
+
+    def __len__(self) -> int:
+        """Count what is kept."""
+        return len(self._kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer with the links first shown for it."""
+
+    answer: Answer  # its query is empty
+    links: tuple[Citation, ...]
+
+
+class Memory:
+    """Answers by question, rights and filters; see `Kept`.
+
+    Parameters
+    ----------
+    limit : int
+    clock : callable, optional
+    """
+
+    def __init__(self, limit: int, *, clock: Callable[[], float] = monotonic) -> None:
+        self._kept: Kept[Remembered] = Kept(limit, clock=clock)
 
     def place(
         self, text: str, channels: Iterable[Channel], filters: Filters, unread: Iterable[LimitKind] = ()
@@ -74,7 +142,7 @@ class Memory:
         -------
         hashable
         """
-        digest = blake2b(same_words(text).encode("utf-8", "replace"), digest_size=16, key=self._secret).digest()
+        digest = self._kept.name(same_words(text))
         return digest, frozenset(channels), filters, frozenset(unread)
 
     def get(self, place: Hashable, version: Hashable) -> Remembered | None:
@@ -91,15 +159,7 @@ class Memory:
         -------
         Remembered or None
         """
-        with self._lock:
-            kept = self._kept.get(place)
-            if kept is None:
-                return None
-            if kept.version != version or self._clock() - kept.at > MAX_AGE_S:
-                del self._kept[place]
-                return None
-            self._kept.move_to_end(place)
-            return kept
+        return self._kept.get(place, version)
 
     def put(
         self, place: Hashable, version: Hashable, *, query: str, answer: Answer, links: tuple[Citation, ...]
@@ -118,7 +178,7 @@ class Memory:
         links : tuple of Citation
             As first shown.
         """
-        if not self._limit or answer.note or answer.query != query or answer.limits:
+        if answer.note or answer.query != query or answer.limits:
             return  # a model that was down may be up again; a rewritten question is not complete in itself; days go by
         bare = Answer(
             id="",
@@ -132,16 +192,11 @@ class Memory:
             query="",
             relevance=answer.relevance,
         )
-        with self._lock:
-            self._kept[place] = Remembered(bare, links, version, self._clock())
-            self._kept.move_to_end(place)
-            while len(self._kept) > self._limit:
-                self._kept.popitem(last=False)
+        self._kept.put(place, version, Remembered(bare, links))
 
     def clear(self) -> None:
         """Forget everything (posts were removed or erased)."""
-        with self._lock:
-            self._kept.clear()
+        self._kept.clear()
 
     def __len__(self) -> int:
         """Count answers kept."""

@@ -110,6 +110,9 @@ class Config(BaseSettings):
     remembered_answers: Annotated[
         int, Field(ge=0, description="Answers remembered in RAM for the same question asked again; 0 for none.")
     ] = 1000
+    remembered_searches: Annotated[
+        int, Field(ge=0, description="Search results remembered in RAM, about 4 KB each; 0 for none.")
+    ] = 4000
     max_questions_at_once: Annotated[
         int, Field(ge=1, description="Questions answered at one time; the next is asked to come back in a second.")
     ] = 64

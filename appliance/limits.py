@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
+from time import perf_counter
 
+from appliance.cache import Kept
 from appliance.schema import (
     Asker,
     Channel,
@@ -42,6 +44,10 @@ class Limits:
         Relevance from which the posts answer.
     clock : callable
         The time, aware.
+    kept : Kept
+        Results, for the same words of people with the same rights.
+    version : callable
+        Of the posts of some channels; another one means that they changed.
     """
 
     search: Searching
@@ -50,6 +56,8 @@ class Limits:
     zone: tzinfo
     answer_above: float = 0.5
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    kept: Kept[SearchResult] = field(default_factory=lambda: Kept(0))
+    version: Callable[[Iterable[int]], Hashable] = lambda channels: None
 
     def read(
         self, text: str, *, asker: Asker, filters: Filters | None = None, unread: Iterable[LimitKind] = ()
@@ -124,13 +132,38 @@ class Limits:
         Returns
         -------
         SearchResult
-            With the limits that were read and whether they held; ``query`` is what was searched.
+            With the limits that were read and whether they held; ``query`` is what was searched. Of one found before
+            the stage times are ``recall`` and ``search``.
 
         Raises
         ------
         BadInput, UnknownChannel
             As `appliance.search.search` does.
         """
+        began = perf_counter()
+        seen = [status.channel for status in self.channels(asker)]
+        today = self.clock().astimezone(self.zone).date()
+        unread = frozenset(unread)
+        read = unread if worded is None else worded.limits
+        place = (self.kept.name(text), frozenset(seen), filters, limit, read, today)
+        version = self.version(channel.id for channel in seen)
+        if (found := self.kept.get(place, version)) is not None:
+            took = (perf_counter() - began) * 1000
+            return replace(found, times_ms={"recall": took, "search": took})
+        found = await self._found(text, asker=asker, filters=filters, limit=limit, unread=unread, worded=worded)
+        self.kept.put(place, version, found)
+        return found
+
+    async def _found(
+        self,
+        text: str,
+        *,
+        asker: Asker,
+        filters: Filters,
+        limit: int,
+        unread: Iterable[LimitKind],
+        worded: Worded | None,
+    ) -> SearchResult:
         worded = worded or self.read(text, asker=asker, filters=filters, unread=unread)
         if not worded.limits:
             return await self.search(text, asker=asker, filters=filters, limit=limit)

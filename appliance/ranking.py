@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from appliance.lexical import K1, RARITY
 from appliance.schema import PostKey
-from appliance.text import distance, words
+from appliance.text import distance, tokens
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -346,6 +346,6 @@ def is_copy(candidates: Candidates, a: int, b: int) -> bool:
         return bool(marks[a] != 0)
     if not marks[a] or not marks[b] or distance(int(marks[a]), int(marks[b])) > NEAR_BITS:
         return False
-    first, second = set(words(candidates.texts[a])), set(words(candidates.texts[b]))
+    first, second = set(tokens(candidates.texts[a])), set(tokens(candidates.texts[b]))
     same_numbers = {w for w in first if w[0].isdigit()} == {w for w in second if w[0].isdigit()}
     return same_numbers and len(first & second) >= NEAR_WORDS * len(first | second)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -121,7 +122,7 @@ def _found(hit: Ranked, posts: dict[PostKey, Post], channels: dict[int, Channel]
         return post_link(channels[key[0]], key[1], posts[key].topic_id)
 
     return FoundPost(
-        post=posts[hit.post],
+        post=replace(posts[hit.post], author_id=None),  # nobody's business where posts are shown
         channel=channels[hit.post[0]],
         score=hit.score,
         relevance=hit.relevance,

@@ -308,6 +308,11 @@ def language_of(text: str) -> Language:
 # --- fingerprints ---------------------------------------------------------------------------------------------------
 
 
+def tokens(text: str) -> list[str]:
+    """Split into bare runs of letters and digits, lower-case, ё as е, without URLs: what makes a copy a copy."""
+    return _PLAIN.findall(_URL.sub(" ", text).lower().replace("ё", "е"))
+
+
 def fingerprint(text: str) -> int:
     """Summarise a text so that near copies have near summaries.
 
@@ -323,11 +328,11 @@ def fingerprint(text: str) -> int:
     int
         Signed 64-bit; equal for equal words, a few bits apart (`distance`) for near copies; 0 for no words.
     """
-    tokens = _PLAIN.findall(_URL.sub(" ", text).lower().replace("ё", "е"))
-    if not tokens:
+    found = tokens(text)
+    if not found:
         return 0
-    pairs = [f"{a} {b}" for a, b in pairwise(tokens)]
-    hashes = b"".join(_hash64(token) for token in tokens + pairs)
+    pairs = [f"{a} {b}" for a, b in pairwise(found)]
+    hashes = b"".join(_hash64(token) for token in found + pairs)
     bits = np.unpackbits(np.frombuffer(hashes, dtype=np.uint8).reshape(-1, 8), axis=1)
     ones = bits.sum(axis=0, dtype=np.int64) * 2 > len(bits)
     return int(np.packbits(ones).view(">i8")[0]) or 1

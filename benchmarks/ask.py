@@ -60,6 +60,7 @@ async def measure(config: Config) -> dict[str, Any]:
         "waits": [{"what": names[key], "p50_ms": p50, "p95_ms": p95} for key, (p50, p95) in spread.items()],
         "ask_p50_ms": spread["complete"][0],
         "embed_p50_ms": spread["embed"][0],
+        "links_over_embedding_ms": spread["links"][0] - spread["embed"][0],
         "over_budget_ms": spread["complete"][0] - (1.5 * spread["embed"][0] + 15),
         "rss_mb": rss_mb(),
     }

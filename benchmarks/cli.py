@@ -29,6 +29,8 @@ SUITES = {
     "russian": "benchmarks.russian",
     "remembered": "benchmarks.remembered",
     "antifraud": "benchmarks.antifraud",
+    "hot": "benchmarks.hot",
+    "webhook": "benchmarks.webhook",
     "wording": "benchmarks.wording",
     "intents": "benchmarks.intents",
     "repeats": "benchmarks.repeats",

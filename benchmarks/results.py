@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SUITES = ROOT / "benchmarks" / "suites"
 SHARED = ROOT.parent / "shared" / "data"
+COMMANDS = {"load": "make load"}  # others are `postfinder bench NAME`
 
 
 def machine() -> dict[str, str | int]:
@@ -98,7 +99,7 @@ def keep(suite: str, result: dict[str, Any], options: str = "") -> dict[str, Any
     """Write a result with its machine, commit and judgement to ``results/<suite>.json``."""
     document = {
         "suite": suite,
-        "command": f"postfinder bench {suite}{options}",
+        "command": COMMANDS.get(suite, f"postfinder bench {suite}{options}"),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),

@@ -288,12 +288,76 @@ FAULTS: dict[str, Callable[[dict[str, Any]], tuple[str, str, str]]] = {
     "sealing": _sealing,
     "hostile": _hostile,
 }
+
+
+def _load(result: dict[str, Any]) -> str:
+    people, server, links = result["people"], result["server"], result["links"]
+    names = (
+        ("an answer that is remembered", "remembered", "remembered"),
+        ("links to the posts", "links", "links"),
+        ("the first words", "first_token", "first piece"),
+        ("the complete answer", "complete", "complete"),
+        ("the bot's message in Telegram", "", "telegram answer"),
+    )
+    lines = [
+        "**Latency, honestly, four times:** as the appliance records it and as Locust's people see it, all at once.",
+        "",
+        "| what a member waits for | recorded p50, ms | p95, ms | seen p50, ms | p95, ms |",
+        "|---|---|---|---|---|",
+    ]
+    for what, stage, event in names:
+        inside, outside = server.get(stage), people.get(event)
+        shown = [f"{inside[key]:.1f}" if inside else "" for key in ("p50", "p95")]
+        shown += [f"{outside[key]:.0f}" if outside else "" for key in ("p50_ms", "p95_ms")]
+        if any(shown):
+            lines.append(f"| {what} | {' | '.join(shown)} |")
+    memory = result["memory_mb"]
+    lines += [
+        "",
+        f"Links alone: {links['per_s']:.0f} a second for {links['seconds']:.0f} s on the machine that also asks, p95 "
+        f"{links['p95_ms']:.0f} ms from the moment each was due, {links['failed']} of {links['asked']:,} failed, "
+        f"{links['recalled'] / max(links['answered'], 1):.0%} recalled; memory {memory['most']:.0f} MB at most, "
+        f"{memory['links_growth']:+.1%} after it had settled. Complete answers: {result['answers_per_s']:.0f} a second."
+        if links
+        else f"Complete answers: {result['answers_per_s']:.0f} a second.",
+    ]
+    return "\n".join(lines)
+
+
+def _hot(result: dict[str, Any]) -> str:
+    lines = [
+        "**Vectors in RAM against LanceDB's indexes:** one search for ten chunks; real vectors up to "
+        f"{result['real_texts']:,}, then mixes of them, {result['questions']} real questions.",
+        "",
+        "| chunks | how | recall@10 | p50, ms | p95, ms | memory, MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['chunks']:,} | {row['method']} | {row['recall']:.3f} | {row['p50_ms']:.2f} | {row['p95_ms']:.2f} "
+        f"| {row['memory_mb']:.0f} |"
+        for row in result["rows"]
+    ]
+    return "\n".join(lines)
+
+
+def _webhook(result: dict[str, Any]) -> str:
+    commits = " + ".join(f"{took:.2f}" for took in result["commits"].values())
+    return (
+        "A remembered answer in Telegram, from the posted update to the call that answers it, "
+        f"{result['per_second']:.0f} a second: p50 {result['p50_ms']:.1f} ms, p99 {result['p99_ms']:.1f} ms. "
+        f"Its three commits to disk alone take {commits} ms."
+    )
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "retrieval": _retrieval,
     "answers": _answers,
     "ask": _ask,
     "import": _import,
     "repeats": _repeats,
+    "load": _load,
+    "hot": _hot,
+    "webhook": _webhook,
 }
 
 

@@ -14,7 +14,20 @@ from appliance.app import App
 from appliance.cache import MAX_AGE_S, Memory, same_words
 from appliance.crowd import Crowd
 from appliance.errors import SlowDown
-from appliance.schema import Answer, Asker, Channel, Filters, Final, Links, Part, Piece, Post, Question, Searched
+from appliance.schema import (
+    Answer,
+    Asker,
+    Channel,
+    Filters,
+    Final,
+    Links,
+    Part,
+    Piece,
+    Post,
+    Question,
+    Searched,
+    SearchResult,
+)
 
 NEAR = tomllib.loads((Path(__file__).parents[1] / "benchmarks" / "suites" / "near_miss.toml").read_text("utf-8"))
 ROOM = Channel(1, "Room")
@@ -123,6 +136,30 @@ async def test_a_closed_channel_is_not_told_from_memory(app: App) -> None:
     answer = answer_in(await parts_of(app, "Когда ремонтное кафе?"))
     assert "remembered" not in answer.times_ms
     assert answer.outcome == "not_found"
+
+
+async def test_a_search_is_recalled_until_posts_or_rights_change(app: App) -> None:
+    async def look(asker: Asker | None = None, **filters: object) -> SearchResult:
+        return await app.verbs.limits("ремонтное кафе", asker=asker or Asker(), filters=Filters(**filters))  # type: ignore[arg-type]
+
+    first = await look()
+    again = await look()
+    assert "recall" not in first.times_ms
+    assert "recall" in again.times_ms
+    assert (again.found, again.searched) == (first.found, first.searched)
+    assert "recall" not in (await look(media="photo")).times_ms
+    channel = app.ledger.channels()[0].channel
+    post = Post(channel.id, 900_001, datetime(2030, 1, 1, tzinfo=UTC), "Ремонтное кафе: теперь по вторникам в десять.")
+    await app.verbs.ingest([post])
+    with_it = await look()
+    assert "recall" not in with_it.times_ms
+    assert post.key in [hit.post.key for hit in with_it.found]
+    await look()
+    app.shelf.remove([post.key])
+    assert post.key not in [hit.post.key for hit in (await look()).found]
+    await look()
+    app.ledger.set_open(channel.id, False)
+    assert not (await look()).found
 
 
 async def test_one_question_too_many_is_asked_to_come_back(app: App) -> None:

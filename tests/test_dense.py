@@ -62,7 +62,7 @@ def neighbours(rows: int, dim: int = 128) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_codes_miss_few_of_the_nearest_inside_the_mask_and_after_changes() -> None:
-    vectors, queries = neighbours(4 * EXACT)
+    vectors, queries = neighbours(3 * EXACT)
     matrix = Matrix(128)
     for start in range(0, len(vectors), 700):
         matrix.add(vectors[start : start + 700])

@@ -122,7 +122,7 @@ def create_api(
         middleware=[
             Middleware(guard, max_body_bytes=config.max_body_bytes, larger={UPDATES_PATH: MAX_UPDATE_BYTES}),
             Middleware(limited, antifraud=verbs.antifraud),
-            Middleware(GZipMiddleware, minimum_size=1024, compresslevel=5),
+            Middleware(GZipMiddleware, minimum_size=1024, compresslevel=1),
         ],
     )
     add_problems(api)

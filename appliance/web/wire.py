@@ -11,7 +11,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from appliance.errors import BadInput
-from appliance.schema import Filters, FoundPost, Language, Limit, LimitKind, Post, SearchResult, Vote
+from appliance.schema import Filters, Language, Limit, LimitKind, Post, SearchResult, Vote
 from appliance.wording import limit_words
 
 MAX_CHANNELS = 64
@@ -285,15 +285,13 @@ def encode(value: Any) -> bytes:
 
 def shown(post: Post) -> Post:
     """Return a post without its author's Telegram id, which is nobody's business on a page."""
-    return replace(post, author_id=None)
+    return post if post.author_id is None else replace(post, author_id=None)
 
 
 def shown_result(result: SearchResult, language: Language) -> dict[str, Any]:
-    """Return found posts as they may be shown, and the limits in words."""
-    found: Sequence[FoundPost] = result.found
-    view = replace(result, found=tuple(replace(hit, post=shown(hit.post)) for hit in found))
+    """Return found posts, and the limits in words."""
     return {
-        **{one.name: getattr(view, one.name) for one in fields(view)},
+        **{one.name: getattr(result, one.name) for one in fields(result)},
         "limits": shown_limits(result.limits, language),
     }
 

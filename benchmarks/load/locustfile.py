@@ -1,8 +1,10 @@
-"""People at POST /ask, their answers read line by line: links, first piece, complete and remembered apart.
+"""People at POST /ask and in Telegram: links, first piece, complete and remembered apart, each line timed as it comes.
 
 Settings, from the environment: ``LOAD_RATE`` questions a second of each user (0: the next when the last is answered),
-``LOAD_REPEATS`` share of questions drawn from the popular ones, ``LOAD_LINKS_P95_MS``, ``LOAD_SHED_P95_MS`` and
-``LOAD_REMEMBERED_P99_MS`` targets that the exit code tells of, ``LOAD_SEED``.
+``LOAD_STAGES`` numbers of users, one after another (``8,32,128``) over ``LOAD_TIME``, ``LOAD_TELEGRAM`` of ten users
+ask in Telegram, ``LOAD_BOT_API`` address of the loopback Bot API, ``LOAD_REPEATS`` share of questions drawn from the
+popular ones, ``LOAD_ANSWER_LINKS_P95_MS``, ``LOAD_SHED_P95_MS``, ``LOAD_REMEMBERED_P99_MS``, ``LOAD_TELEGRAM_P95_MS``
+targets that the exit code tells of, ``LOAD_SEED``.
 """
 
 from __future__ import annotations
@@ -10,55 +12,66 @@ from __future__ import annotations
 import json
 import os
 import random
-from pathlib import Path
+from itertools import count
 from time import perf_counter
 from typing import Any
 
-from locust import HttpUser, events, task
+import gevent
+from locust import HttpUser, LoadTestShape, events, task
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared" / "data"
-SETS = ("questions-open/miracl_ru_train.jsonl", "questions-open/rubq_dev.jsonl", "telegram-search/queries.jsonl")
-POPULAR = 100
+from benchmarks.load.questions import chooser
+
 RATE = float(os.environ.get("LOAD_RATE", "0"))
-REPEATS = float(os.environ.get("LOAD_REPEATS", "0.5"))
+STAGES = [int(users) for users in os.environ.get("LOAD_STAGES", "").split(",") if users]
+SECONDS = float(os.environ.get("LOAD_SECONDS", "60"))
+BOT_API = os.environ.get("LOAD_BOT_API", "")
+TELEGRAM = int(os.environ.get("LOAD_TELEGRAM", "2")) if BOT_API else 0
+LOOK_EVERY_S = 0.03
+PATIENCE_S = 30.0
 TARGETS = {  # of each event: percentile, milliseconds
-    "links": (0.95, float(os.environ.get("LOAD_LINKS_P95_MS", "50"))),
-    "shed": (0.95, float(os.environ.get("LOAD_SHED_P95_MS", "50"))),
-    "remembered": (0.99, float(os.environ.get("LOAD_REMEMBERED_P99_MS", "50"))),
+    "links": (0.95, float(os.environ.get("LOAD_ANSWER_LINKS_P95_MS", "250"))),
+    "shed": (0.95, float(os.environ.get("LOAD_SHED_P95_MS", "100"))),
+    "remembered": (0.99, float(os.environ.get("LOAD_REMEMBERED_P99_MS", "250"))),
+    "telegram answer": (0.95, float(os.environ.get("LOAD_TELEGRAM_P95_MS", "2000"))),
 }
+SEED = int(os.environ["LOAD_SEED"]) if "LOAD_SEED" in os.environ else None
+
+choose = chooser(SEED)
+chance = random.Random(SEED)
+people = count(1)
 
 
-def questions() -> tuple[list[str], list[str]]:
-    """Return the popular questions, most popular first, and all others."""
-    lines = [line for name in SETS for line in (SHARED / name).read_text(encoding="utf-8").splitlines() if line]
-    texts = sorted({json.loads(line)["text"] for line in lines})
-    random.Random(7).shuffle(texts)
-    return texts[:POPULAR], texts[POPULAR:]
-
-
-HEAD, TAIL = questions()
-ZIPF = [1 / rank for rank in range(1, len(HEAD) + 1)]
-chance = random.Random(int(os.environ["LOAD_SEED"]) if "LOAD_SEED" in os.environ else None)
-
-
-class Visitor(HttpUser):  # type: ignore[misc]
+class Timed(HttpUser):  # type: ignore[misc]
     """One who asks, reads the answer to its end, and asks again."""
+
+    abstract = True
 
     def wait_time(self) -> float:
         """Seconds between questions: none in the closed loop, at random in the open one."""
         return chance.expovariate(RATE) if RATE else 0.0
 
+    def tell(self, what: str, started: float, kind: str = "part") -> None:
+        """Report a time as an event of its own."""
+        took = (perf_counter() - started) * 1000
+        self.environment.events.request.fire(
+            request_type=kind, name=what, response_time=took, response_length=0, exception=None, context={}
+        )
+
+
+class Visitor(Timed):
+    """Asks on the page, over server-sent events."""
+
+    weight = 10 - TELEGRAM
+
     @task  # type: ignore[untyped-decorator]
     def ask(self) -> None:
-        """Ask one question over server-sent events."""
-        text = chance.choices(HEAD, ZIPF)[0] if chance.random() < REPEATS else chance.choice(TAIL)
+        """Ask one question."""
         started = perf_counter()
         with self.client.post(
             "/ask",
-            json={"question": text},
+            json={"question": choose()},
             headers={"Accept": "text/event-stream"},
             stream=True,
             catch_response=True,
@@ -94,12 +107,74 @@ class Visitor(HttpUser):  # type: ignore[misc]
         if "final" not in seen:
             response.failure("the answer did not end")
 
-    def tell(self, what: str, started: float) -> None:
-        """Report a time as an event of its own."""
-        took = (perf_counter() - started) * 1000
-        self.environment.events.request.fire(
-            request_type="part", name=what, response_time=took, response_length=0, exception=None, context={}
-        )
+
+class Member(Timed):
+    """Asks the bot in a private chat on the loopback Bot API, at Telegram's pace, and waits for its message."""
+
+    weight = TELEGRAM
+
+    def wait_time(self) -> float:
+        """Seconds between questions: Telegram lets a bot write to a chat about once a second."""
+        return chance.expovariate(RATE) if RATE else chance.uniform(1.0, 2.0)
+
+    def on_start(self) -> None:
+        """Come into being and greet the bot."""
+        self.me = 10_000_000 + os.getpid() * 10_000 % 900_000_000 + next(people)
+        self.control("add_user", user_id=self.me, first_name="Гость")
+        self.known = 0
+        self.say("/start")
+
+    @task  # type: ignore[untyped-decorator]
+    def ask(self) -> None:
+        """Ask one question."""
+        started = perf_counter()
+        if self.say(choose()):
+            self.tell("telegram answer", started)
+        else:
+            error = TimeoutError(f"no message within {PATIENCE_S:.0f} s")
+            self.environment.events.request.fire(
+                request_type="telegram",
+                name="question",
+                response_time=PATIENCE_S * 1000,
+                response_length=0,
+                exception=error,
+                context={},
+            )
+
+    def say(self, text: str) -> bool:
+        """Write to the bot; returns whether it wrote back."""
+        self.control("say", user_id=self.me, text=text)
+        end = perf_counter() + PATIENCE_S
+        while perf_counter() < end:
+            gevent.sleep(LOOK_EVERY_S)
+            seen = self.control("transcript", chat_id=self.me)
+            written = sum(message["from"]["is_bot"] for message in seen)
+            if written > self.known:
+                self.known = written
+                return True
+        return False
+
+    def control(self, verb: str, **given: Any) -> Any:
+        """Act through the loopback Bot API."""
+        with self.client.post(
+            f"{BOT_API}/_control/{verb}", json=given, name=f"(Bot API) {verb}", catch_response=True
+        ) as reply:
+            reply.success()
+            return reply.json()["result"]
+
+
+if not TELEGRAM:
+    del Member
+
+if STAGES:
+
+    class Stages(LoadTestShape):  # type: ignore[misc]
+        """More and more users, each number for an equal part of the time."""
+
+        def tick(self) -> tuple[int, float] | None:
+            """Return the users wanted now and how many of them may come in a second."""
+            stage = int(self.get_run_time() / SECONDS * len(STAGES))
+            return (STAGES[stage], 50.0) if stage < len(STAGES) else None
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
