@@ -425,7 +425,9 @@ class Pool:
             if wanted in {str(entry.id), (entry.username or "-").casefold()} or wanted == entry.title.casefold()
         ]
         if len(found) != 1:
-            raise BadInput("There is no such channel.", cure="`postfinder channel list` lists them.")
+            raise BadInput(
+                "There is no such channel.", cure="`postfinder channel list` lists them.", code="no_such_channel"
+            )
         return found[0]
 
     async def _act(self, kind: str, user_id: int | None, subject: object, detail: dict[str, Any] | None = None) -> None:

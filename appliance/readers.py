@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from appliance.config import Config
-from appliance.errors import BadInput, NotAllowed, PostFinderError
+from appliance.errors import BadInput, NotAllowed, PostFinderError, StoreError
 from appliance.feeds import read_feed
 from appliance.ledger import Ledger
 from appliance.links import USERNAME
@@ -39,7 +39,7 @@ LOOK_EVERY_S = 30.0
 AGENT = "PostFinder (a community's own search; https://t.me channels of consenting owners)"
 
 
-class FetchError(PostFinderError):
+class FetchError(StoreError):
     """A page that cannot be had now; `retry_after_s` where its server says when."""
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
@@ -223,7 +223,11 @@ class Readers:
         kind = "feed" if feed else "preview"
         if not self.allowed(kind):
             setting = "POSTFINDER_READ_FEEDS" if feed else "POSTFINDER_READ_PREVIEWS"
-            raise NotAllowed("Readers of this kind are off.", cure=f"Read docs/community.md, then set {setting}=true.")
+            raise NotAllowed(
+                "Readers of this kind are off.",
+                cure=f"Read docs/community.md, then set {setting}=true.",
+                code="readers_off",
+            )
         username = bare_name(name)
         if not USERNAME.fullmatch(username):
             raise BadInput("This is no name of a public channel.", cure="Give @name.")
