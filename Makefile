@@ -97,8 +97,9 @@ faults: $(VENV)/.dev  ## Kill, cut the power, mislead, erase: nothing acknowledg
 load: $(VENV)/.dev  ## Links at a fixed rate, then people at both doors; HTML, CSV and figures kept (LOAD_LINKS_RATE=… LOAD_LINKS_TIME=30m LOAD_TIME=… LOAD_STAGES=8,32,96)
 	@$(BIN)/python -m benchmarks.load
 
-screenshots: $(VENV)/.dev  ## Make the pictures of the README (needs Chromium)
+screenshots: $(VENV)/.dev  ## Make the pictures of the page and of conversations with the bot (needs Chromium)
 	@$(BIN)/python -m benchmarks.screenshots
+	@$(BIN)/python -m benchmarks.transcripts
 
 lock: $(BIN)/uv  ## Renew the locked, hashed dependencies
 	@$(UV) compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml -o locks/base.txt

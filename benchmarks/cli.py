@@ -31,6 +31,7 @@ SUITES = {
     "antifraud": "benchmarks.antifraud",
     "hot": "benchmarks.hot",
     "webhook": "benchmarks.webhook",
+    "alerts": "benchmarks.alerts",
     "wording": "benchmarks.wording",
     "intents": "benchmarks.intents",
     "repeats": "benchmarks.repeats",
