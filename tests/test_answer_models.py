@@ -165,7 +165,7 @@ async def test_with_wait_for_it_would_write_on_for_nobody(
 ) -> None:
     """The control: the same by `asyncio.wait_for`, which loses a cancellation that comes together with a piece."""
 
-    async def lossy(stream: AsyncGenerator[str], left_s: float) -> str:
+    async def lossy(stream: AsyncGenerator[str], left_s: float, stop: asyncio.Event | None) -> str:
         return await asyncio.wait_for(anext(stream), left_s)
 
     monkeypatch.setattr(grounded, "_next", lossy)
