@@ -46,6 +46,7 @@ from appliance.pool import Pool
 from appliance.privacy import Privacy
 from appliance.probes import Finding
 from appliance.readers import Readers
+from appliance.related import related
 from appliance.repeats import Repeats
 from appliance.schema import (
     Asker,
@@ -58,11 +59,13 @@ from appliance.schema import (
     Post,
     PostKey,
     Question,
+    QuestionRow,
     SearchResult,
 )
 from appliance.search import search
 from appliance.sessions import Sessions
 from appliance.shelf import Pair, Shelf, Writer, folder_of, read_choice
+from appliance.story import story
 from appliance.talks import Talks
 from appliance.telling import teller
 from appliance.vault import Vault
@@ -252,9 +255,9 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         async def post(key: PostKey, asker: Asker) -> tuple[Post, str] | None:
             return await asyncio.to_thread(visible_post, ledger, key, asker)
 
-        async def question(question_id: str, asker: Asker) -> str | None:
+        async def question(question_id: str, asker: Asker) -> QuestionRow | None:
             row = await asyncio.to_thread(ledger.question, question_id)
-            return None if row is None or row.user_id != asker.user_id else row.query
+            return None if row is None or row.user_id != asker.user_id else row
 
         async def stats() -> dict[str, Any]:
             def counted() -> dict[str, Any]:
@@ -352,6 +355,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             question=question,
             digest=gate.digest(told),
             plans=plans,
+            related=partial(related, pair=lambda: shelf.now, ledger=ledger),
+            story=partial(story, limits=limits, rarity=shelf.rarity),
             reindex=partial(reindex.reindex, shelf=shelf, ledger=ledger, load=load),
             pool=pool,
             community=community,

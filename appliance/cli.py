@@ -28,6 +28,7 @@ from appliance.cli_community import add_community
 from appliance.client import checked, connect, events, import_app, language
 from appliance.config import Config
 from appliance.errors import PostFinderError
+from appliance.links import parse_link
 from appliance.logs import configure_logs
 from appliance.schema import LimitKind
 from appliance.texts import count, date, say
@@ -176,11 +177,16 @@ async def _search(client: httpx.AsyncClient, body: dict[str, Any], json: bool) -
     if result["searched_as"]:
         out.print(f"[dim]Searched: {escape(result['searched_as'])}[/]")
     said_limits(result)
-    for number, hit in enumerate(result["found"], start=1):
+    print_found(result["found"])
+
+
+def print_found(found: list[dict[str, Any]]) -> None:
+    """Print found posts: the first line of each, its channel, date and link."""
+    for number, hit in enumerate(found, start=1):
         first = next(iter(hit["post"]["text"].strip().splitlines()), "")
         out.print(f"[bold]{number}.[/] {escape(first[:110])}")
         out.print(f"   [dim]{escape(hit['channel']['title'])} · {hit['post']['date'][:10]} · {hit['link']}[/]")
-    if not result["found"]:
+    if not found:
         out.print("Nothing found.")
 
 
@@ -198,6 +204,61 @@ def ask(
     """Answer a question from the posts, each sentence with its link."""
     body = {"question": question, **_filters(channel, since, until, author, media, plain)}
     reach(lambda client: _print_answer(client, body, json))
+
+
+@app.command()
+def related(
+    link: Annotated[str, typer.Argument(help="Link of a post.")],
+    limit: Annotated[int, typer.Option(min=1, max=20)] = 5,
+    json: Json = False,
+) -> None:
+    """Find posts on the subject of a post."""
+    reach(lambda client: _related(client, link, limit, json))
+
+
+async def _related(client: httpx.AsyncClient, link: str, limit: int, json: bool) -> None:
+    read = parse_link(link)
+    if read is None:
+        raise PostFinderError("This is no link of a post.", cure="Copy it in Telegram: ⋮ → Copy link.")
+    name, message_id = read
+    rows = [row["channel"] for row in checked(await client.get("/channels"))]
+    known = [row["id"] for row in rows if name == row["id"] or str(name).lower() == (row["username"] or "").lower()]
+    if not known:
+        raise PostFinderError("Its channel is not here.", cure="`postfinder channels` lists those that are.")
+    found = checked(await client.get(f"/posts/{known[0]}/{message_id}/related", params={"limit": limit}))
+    if json:
+        print_json(found)
+        return
+    print_found(found)
+
+
+@app.command()
+def story(
+    subject: Annotated[str, typer.Argument(help="What it is about.")],
+    channel: Channels = None,
+    since: Since = None,
+    until: Until = None,
+    json: Json = False,
+) -> None:
+    """Tell what was said about a subject over time."""
+    body = {"subject": subject, "language": language(), **_filters(channel, since, until, None)}
+    reach(lambda client: _story(client, body, json))
+
+
+async def _story(client: httpx.AsyncClient, body: dict[str, Any], json: bool) -> None:
+    told = checked(await client.post("/story", json=body))
+    if json:
+        print_json(told)
+        return
+    said_limits(told)
+    links = {citation["number"]: citation["link"] for citation in told["citations"]}
+    for chapter in told["chapters"]:
+        out.print(f"[bold]{escape(chapter['words'])}[/] [dim]{count('posts', chapter['posts'], language())}[/]")
+        for sentence in chapter["sentences"]:
+            (number,) = sentence["citations"]
+            out.print(f"   {escape(sentence['text'])} [dim]{links[number]}[/]")
+    if not told["chapters"]:
+        out.print(say("story_none", language()))
 
 
 def said_limits(result: dict[str, Any]) -> None:

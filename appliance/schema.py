@@ -320,6 +320,42 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Chapter:
+    """What a period said of a subject.
+
+    Attributes
+    ----------
+    first, after : datetime.date
+        First day, and the day after the last.
+    posts : int
+    sentences : tuple of Sentence
+        Of the posts that say most.
+    numbers : tuple of int
+        Of all its citations.
+    """
+
+    first: date
+    after: date
+    posts: int
+    sentences: tuple[Sentence, ...]
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What was said of a subject over time; citations and chapters from the oldest on."""
+
+    query: str
+    chapters: tuple[Chapter, ...]
+    citations: tuple[Citation, ...]
+    searched: Searched
+    searched_as: str = ""
+    limits: tuple[Limit, ...] = ()
+    are_limits_held: bool = True
+    times_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Links:
     """First part of an answer stream: links, before any sentence."""
 

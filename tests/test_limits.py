@@ -103,6 +103,8 @@ async def test_a_follow_up_keeps_or_changes_the_period(app: App) -> None:
 
 async def test_only_the_asker_reads_what_was_asked(app: App) -> None:
     done = await answer(app, "когда обжиг?")
-    assert await app.verbs.question(done.id, Asker()) == "когда обжиг?"
+    row = await app.verbs.question(done.id, Asker())
+    assert row is not None
+    assert row.query == "когда обжиг?"
     assert await app.verbs.question(done.id, Asker(user_id=5)) is None
     assert await app.verbs.question("0" * 32, Asker()) is None

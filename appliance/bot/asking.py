@@ -16,9 +16,10 @@ from aiogram.types import Message, MessageGenerationStopped, Update
 from aiogram.utils.formatting import Bold, Text
 
 from appliance.bot.courtesies import Courtesies, topic_of
+from appliance.bot.more import answer_buttons
 from appliance.bot.opinions import survey_call
 from appliance.bot.outgoing import messages_for, outgoing
-from appliance.bot.render import answer_messages, rating_buttons
+from appliance.bot.render import answer_messages
 from appliance.bot.who import ANONYMOUS, Calls, DialogueOf, mention_of, read_find, replied_dialogue, said, who_asks
 from appliance.errors import PostFinderError, StoreError
 from appliance.intents import days_of
@@ -192,7 +193,7 @@ async def answered(
     calls = messages_for(
         message,
         texts,
-        markup=rating_buttons(answer.id) if answer.outcome in {"answered", "not_found"} else None,
+        markup=answer_buttons(answer, language),
         dialogue_id=answer.dialogue_id,
         question_id=answer.id,
     )

@@ -16,8 +16,8 @@ from appliance.schema import Language
 from appliance.texts import say
 
 PRIVATE = (
-    "find", "search", "digest", "missed", "alert", "alerts", "quiet", "new", "help", "start", "privacy", "mydata",
-    "forget",
+    "find", "search", "digest", "missed", "alert", "alerts", "related", "story", "quiet", "new", "help", "start",
+    "privacy", "mydata", "forget",
 )  # fmt: skip
 GROUP = ("find", "whisper", "search", "digest", "help")
 ADMINISTRATORS = (*GROUP, "mode")

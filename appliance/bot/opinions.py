@@ -11,8 +11,9 @@ from aiogram.utils.formatting import Text
 
 from appliance.bot.courtesies import Courtesies, topic_of
 from appliance.bot.finding import View, found_page
+from appliance.bot.more import rated_buttons
 from appliance.bot.outgoing import messages_for, outgoing
-from appliance.bot.render import rating_buttons, read_button
+from appliance.bot.render import read_button
 from appliance.bot.who import Calls, said, toast, who_asks
 from appliance.errors import PostFinderError
 from appliance.journal import Outgoing
@@ -52,9 +53,8 @@ async def rated(query: CallbackQuery, message: Message, verbs: Verbs, courtesies
     toast(query, courtesies, say(f"rated_{vote}" if is_stored else "rating_lost", asker.language))
     if not is_stored or message.chat.type != "private":
         return []  # in a group the buttons are everybody's
-    markup = rating_buttons(question_id, vote)
-    if vote == "down":
-        markup.inline_keyboard.extend(reason_rows(question_id, asker.language))
+    more = reason_rows(question_id, asker.language) if vote == "down" else []
+    markup = rated_buttons(question_id, vote, message.reply_markup, more)
     return [_marked(message, markup)]
 
 
@@ -69,13 +69,13 @@ async def reasoned(query: CallbackQuery, message: Message, verbs: Verbs, courtes
     try:
         if code == WIDER:
             toast(query, courtesies, None)
-            return await _wider(message, asked, asker, verbs)
+            return await _wider(message, asked.query, asker, verbs)
         await verbs.rate(question_id, asker=asker, vote="down", reason=REASONS[code])
     except PostFinderError as error:
         toast(query, courtesies, said(error, asker.language))
         return []
     toast(query, courtesies, say("reason_noted", asker.language))
-    calls = [_marked(message, rating_buttons(question_id, "down"))]
+    calls = [_marked(message, rated_buttons(question_id, "down", message.reply_markup))]
     if REASONS[code] == "not_asked":
         button = InlineKeyboardButton(
             text=say("search_wider", asker.language), callback_data=f"f:{WIDER}:{question_id}"

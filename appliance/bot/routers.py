@@ -15,6 +15,7 @@ from appliance.bot.asking import digest, find, missed, new, plain_question, stop
 from appliance.bot.channels import channels_router
 from appliance.bot.community import community_router
 from appliance.bot.courtesies import Courtesies
+from appliance.bot.exploring import exploring_router
 from appliance.bot.figures import figures_router
 from appliance.bot.finding import finding_router
 from appliance.bot.greeting import greeting_router
@@ -76,6 +77,7 @@ def create_dispatcher(verbs: Verbs, courtesies: Courtesies, dialogue_of: Dialogu
         order_router(),
         figures_router(),
         greeting_router(),
+        exploring_router(),
         paying_router(),
         finding_router(),
         alerts_router(),

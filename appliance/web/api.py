@@ -45,6 +45,7 @@ from appliance.verbs import Verbs
 from appliance.web.admin import administering
 from appliance.web.community import communing
 from appliance.web.desk import desk
+from appliance.web.exploring import exploring
 from appliance.web.guard import guard, where
 from appliance.web.limits import limited
 from appliance.web.operations import caring
@@ -134,6 +135,11 @@ def create_api(
     api.include_router(desk(verbs, config, partial(is_operator, admin_token=admin_token)))
     api.include_router(asking(verbs, config, admin_token))
     api.include_router(reading(verbs, admin_token))
+
+    def asker_of(request: Request, language: Language | None, scope: str) -> tuple[Asker, Door]:
+        return who(request, admin_token, language, access=verbs.access, scope=scope)
+
+    api.include_router(exploring(verbs, asker_of, PROBLEMS))
     api.include_router(health(verbs, metrics))
     api.include_router(operating(verbs, admin_token))
     api.include_router(administering(verbs, partial(only_operator, admin_token=admin_token)))

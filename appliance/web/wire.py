@@ -11,8 +11,8 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from appliance.errors import BadInput
-from appliance.schema import Filters, Language, Limit, LimitKind, Post, SearchResult, Vote
-from appliance.wording import limit_words
+from appliance.schema import Chapter, Filters, Language, Limit, LimitKind, Post, SearchResult, Story, Vote
+from appliance.wording import limit_words, period_words
 
 MAX_CHANNELS = 64
 MAX_LIMIT = 50
@@ -99,6 +99,21 @@ class SearchBody(BaseModel):
     media: Media = None
     unread: Unread = []
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True, description="Most posts returned.")] = 10
+    language: Tongue = None
+
+
+class StoryBody(BaseModel):
+    """A subject to tell the story of."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: Annotated[Words, Field(description="What it is about.")]
+    channels: ChannelNames = None
+    since: Since = None
+    until: Until = None
+    author: Author = None
+    media: Media = None
+    unread: Unread = []
     language: Tongue = None
 
 
@@ -261,7 +276,7 @@ def bad_date(field: str) -> BadInput:
     return BadInput(f"`{field}` is not a date that can be searched.", cure="Write it as 2026-01-31.", code="bad_date")
 
 
-def filters_of(body: AskBody | SearchBody | DigestBody) -> Filters:
+def filters_of(body: AskBody | SearchBody | DigestBody | StoryBody) -> Filters:
     """Turn a body's limits into filters.
 
     Raises
@@ -294,6 +309,21 @@ def shown_result(result: SearchResult, language: Language) -> dict[str, Any]:
         **{one.name: getattr(result, one.name) for one in fields(result)},
         "limits": shown_limits(result.limits, language),
     }
+
+
+def shown_story(story: Story, language: Language) -> dict[str, Any]:
+    """Return a story with its periods and limits in words."""
+    chapters = [
+        {**{one.name: getattr(chapter, one.name) for one in fields(chapter)}, "words": chapter_words(chapter, language)}
+        for chapter in story.chapters
+    ]
+    view = {one.name: getattr(story, one.name) for one in fields(story)}
+    return {**view, "chapters": chapters, "limits": shown_limits(story.limits, language)}
+
+
+def chapter_words(chapter: Chapter, language: Language) -> str:
+    """Say the period of a chapter."""
+    return period_words(chapter.first, chapter.after, language)
 
 
 def shown_limits(limits: Sequence[Limit], language: Language) -> list[dict[str, Any]]:

@@ -104,7 +104,7 @@ async function look() {
 
 /* ---- asking ---- */
 
-async function ask(text) {
+async function ask(text, unread = []) {
   if (asking || !text.trim()) return;
   asking = new AbortController();
   document.body.dataset.state = "talk";
@@ -116,12 +116,20 @@ async function ask(text) {
   narrow(false);
   busy(true);
 
-  const turn = newTurn(text);
+  const limited = limits(); // as they were when this was asked
+  const turn = newTurn(text, {
+    limited: () => limited,
+    without: (kind) => {
+      if (asking) return;
+      turn.root.remove();
+      ask(text, [...unread, kind]);
+    },
+  });
   talk.append(turn.root);
   turn.root.scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
   try {
     let done = false;
-    const body = { question: text, dialogue_id: dialogue ?? undefined, language: tongue(), ...limits() };
+    const body = { question: text, dialogue_id: dialogue ?? undefined, language: tongue(), unread: unread.length ? unread : undefined, ...limited };
     for await (const [name, data] of await call("/ask", body, { stream: true, signal: asking.signal })) {
       if (name === "links") turn.links(data.citations);
       else if (name === "piece") turn.piece(data);
@@ -138,7 +146,7 @@ async function ask(text) {
     } else {
       const again = () => {
         turn.root.remove();
-        ask(text);
+        ask(text, unread);
       };
       turn.end(told(error, again));
       if (!box.value) box.value = text;

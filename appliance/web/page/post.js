@@ -2,6 +2,7 @@
 
 import { post } from "./api.js";
 import { find, make, toTelegram } from "./dom.js";
+import { related } from "./explore.js";
 import { told } from "./told.js";
 import { day, words } from "./words.js";
 
@@ -36,6 +37,9 @@ export async function openPost(citation, sentences, from) {
     const quoted = sentences.filter((one) => one.citations.includes(citation.number)).map((one) => one.text);
     text.replaceChildren(...marked(found.text || words().picture, quoted));
     text.querySelector("mark")?.scrollIntoView({ block: "center" });
+    const shown = text.firstChild;
+    const like = await related(citation.post, openPost);
+    if (text.firstChild === shown) text.append(like); // another post may have been opened meanwhile
   } catch (problem) {
     text.replaceChildren(told(problem, () => openPost(citation, sentences, from)));
   }

@@ -2,16 +2,18 @@
 
 import { post } from "./api.js";
 import { icon, make, toTelegram } from "./dom.js";
+import { limits, story } from "./explore.js";
 import { openPost } from "./post.js";
 import { rating } from "./rating.js";
 import { day, tongue, words } from "./words.js";
 
-export function newTurn(text) {
+export function newTurn(text, { without, limited }) {
   const status = make("p", { class: "status", role: "status" }, words().searching);
   const answer = make("div", { class: "answer", "aria-live": "polite", "aria-busy": "true" });
   const sources = make("section", { class: "sources", hidden: true });
   const foot = make("footer", { class: "foot" });
-  const root = make("article", { class: "turn" }, make("h2", {}, text), status, answer, sources, foot);
+  const title = make("h2", {}, text);
+  const root = make("article", { class: "turn" }, title, status, answer, sources, foot);
   let citations = [];
   let sentences = [];
 
@@ -66,7 +68,9 @@ export function newTurn(text) {
         showSources(words().nearest);
       }
       if (done.remark) answer.append(make("p", { class: "said" }, done.remark));
+      title.after(limits(done, without));
       foot.replaceChildren(rating(done.id), figures(done));
+      if (done.outcome === "answered") foot.append(story(text, limited, openPost));
     },
     end(element) {
       answer.append(element);
