@@ -34,6 +34,7 @@ _MONTHS = "января февраля марта апреля мая июня �
 _DATE = re.compile(r"(?<![\d.,])(0?[1-9]|[12]\d|3[01])\.(0[1-9]|1[0-2])\.((?:19|20)\d\d)(?![\d.,]\d|\d)")
 _DAY = re.compile(r"(?<![\d.,])(0[1-9]|[12]\d|3[01])\.(0[1-9])(?![.,]?\d)")
 _UNIT = re.compile(r"(?<![\w.,])(\d+)(см|мм|кг|руб|вт|тыс|мл|мин|гр)(?!\w)", re.IGNORECASE)
+_THOUSANDS = re.compile(r"(?<![\w.,])(?!(?:19|20)\d\d(?!\d))([1-9]\d{0,2})(\d{3})(?![\d.,]*\d|[^\W\d_])")
 _BY = re.compile(r"(?<=\d)[хx](?=\d)", re.IGNORECASE)
 
 # Readings of Latin letters, the commonest first; a later one costs more.
@@ -232,7 +233,7 @@ def _edits(a: str, b: str) -> int:
 
 
 def _numbers(query: str, count: Count) -> str:
-    """Write dates in words, and sizes apart from their units, as posts do."""
+    """Write dates in words, sizes apart from their units, and thousands apart («4 800»), as posts do."""
     if not any(map(str.isdigit, query)):
         return query
 
@@ -244,4 +245,5 @@ def _numbers(query: str, count: Count) -> str:
 
     query = _DAY.sub(in_words, _DATE.sub(in_words, query))
     query = _UNIT.sub(lambda match: match.group() if count(match.group().lower()) else f"{match[1]} {match[2]}", query)
+    query = _THOUSANDS.sub(lambda match: match.group() if count(match.group()) else f"{match[1]} {match[2]}", query)
     return _BY.sub(" × ", query)

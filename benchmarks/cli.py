@@ -33,6 +33,7 @@ SUITES = {
     "webhook": "benchmarks.webhook",
     "alerts": "benchmarks.alerts",
     "wording": "benchmarks.wording",
+    "calibration": "benchmarks.calibrate",
     "intents": "benchmarks.intents",
     "repeats": "benchmarks.repeats",
     "rights": "benchmarks.rights",
