@@ -94,12 +94,10 @@ faults: $(VENV)/.dev  ## Kill, cut the power, mislead, erase: nothing acknowledg
 	@$(BIN)/postfinder bench faults
 	@$(BIN)/postfinder bench render
 
-load: $(VENV)/.dev  ## Links at a fixed rate, then people at both doors; HTML, CSV and figures kept (LOAD_LINKS_RATE=… LOAD_LINKS_TIME=30m LOAD_TIME=… LOAD_STAGES=8,32,96)
-
 report: $(VENV)/.dev  ## Draw the report of the kept results: one HTML file with plots
 	@$(BIN)/python -m benchmarks.report
 
-load: $(VENV)/.dev  ## Put load on the web door for a minute, keep HTML and CSV (LOAD_TIME=30m LOAD_USERS=… LOAD_RATE=…)
+load: $(VENV)/.dev  ## Links at a fixed rate, then people at both doors; HTML, CSV and figures kept (LOAD_LINKS_RATE=… LOAD_LINKS_TIME=30m LOAD_TIME=… LOAD_STAGES=8,32,96)
 	@$(BIN)/python -m benchmarks.load
 
 screenshots: $(VENV)/.dev  ## Make the pictures of the page and of conversations with the bot (needs Chromium)

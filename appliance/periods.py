@@ -368,7 +368,7 @@ def _rules() -> Iterator[tuple[int, str, Reader]]:
     yield 1, rf"(?:(?:за|in|во?)\s+)?{seasons}?(?P<s>{_SEASON})\s+(?P<a>{_YEAR})", _season
     yield 1, rf"(?:(?:за|во?)\s+)?{seasons}(?P<s>{_SEASON})", _season
     yield 1, rf"во?\s+(?P<a>прошл|эт|позапрошл)ом\s+году\s+(?P<s>{_SEASON})", _season
-    yield 1, rf"(?:за|в)\s+(?P<n>перв|втор)\w+\s+(?:полугоди[ею]|половин[уе])(?:\s+(?P<a>{_YEAR}))?", _half
+    yield 1, rf"(?:за|в)\s+(?P<n>перв|втор)\w+\s+(?:полугоди[еюи]|половин[уе])(?:\s+(?P<a>{_YEAR}))?", _half
     yield 1, rf"за\s+(?P<s>{_SEASON})", _season
     yield 1, rf"(?:за|на протяжении)\s+{year}(?:\s*(?:год|г\.?)(?!\w))?(?!\w)", _whole_year
     yield 1, rf"(?:в|во)\s+{year}(?:-?м)?\s*(?:году|г\.?)(?!\w)", _whole_year

@@ -9,11 +9,11 @@ from datetime import date, datetime, time, timedelta, tzinfo
 
 from appliance.periods import find_periods
 from appliance.schema import Channel, Filters, Language, Limit, LimitKind, Worded
-from appliance.text import lemmas
+from appliance.text import lemmas, words
 from appliance.texts import say
 
 POSTS = frozenset(
-    "пост публикация сообщение новость анонс запись писать написать публиковать опубликовать выложить выкладывать "
+    "пост публикация сообщение новость анонс запись писать написать публиковать публиковаться опубликовать выложить выкладывать "
     "постить запостить обсуждать обсудить обсуждение говорить сказать рассказывать рассказать сообщать сообщить "
     "упоминать упомянуть найти искать поискать показать показывать вывести отписаться сказано дайджест лента "
     "post message news write wrote written publish published posted discuss discussed mention mentioned said say "
@@ -124,7 +124,7 @@ def read_words(
     left = set(unread)
     spans: list[Spanned] = []
     today = now.astimezone(zone).date()
-    said = set(lemmas(low))
+    said = {*lemmas(low), *words(low)}
     for kind, read in (
         ("channel", lambda: _channels(low, channels)),
         ("period", lambda: _periods(low, today, said)),

@@ -19,26 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks import results
+from benchmarks.tables import METHODS
 
 OUT = results.ROOT / "benchmarks" / "results" / "report.html"
 CHOSEN, SINGLE = "fused", ("jaccard", "raw", "stems", "n-grams", "lexical", "dense")
-NAMES = {
-    "jaccard": "Jaccard over lemmas",
-    "raw": "BM25, words as typed",
-    "stems": "BM25, stems",
-    "n-grams": "BM25, character 3–5-grams",
-    "lexical": "BM25, lemmas",
-    "dense": "e5-small, cosine",
-    "ranks": "reciprocal ranks (RRF)",
-    "summed": "z-scores, lemmas × 0.15",
-    "learned": "learned on the other sets",
-    "tower": "static tower",
-    "m3 dense": "BGE-M3, dense",
-    "m3 sparse": "BGE-M3, sparse",
-    "m3 multi-vector": "BGE-M3, multi-vector",
-    "cross-encoder": "cross-encoder over 30",
-    "fused": "PostFinder",
-}
+NAMES = {method: shown.strip("*") for method, shown in METHODS.items()}
 WITHHELD = ("gold withheld", "page withheld", "no answer")
 INK, SOFT, ACCENT, WARM = "#1c2024", "#b9c2c0", "#0f766e", "#b4562d"
 STYLE = """

@@ -127,13 +127,46 @@ def _origin(document: dict[str, Any]) -> str:
     )
 
 
+METHODS = {
+    "jaccard": "Jaccard over lemmas",
+    "raw": "BM25, words as typed",
+    "stems": "BM25, stems",
+    "n-grams": "BM25, character 3–5-grams",
+    "lexical": "BM25, lemmas",
+    "dense": "default embedder, cosine",
+    "tower": "static tower",
+    "m3 dense": "BGE-M3, dense",
+    "m3 sparse": "BGE-M3, sparse",
+    "m3 multi-vector": "BGE-M3, multi-vector",
+    "cross-encoder": "cross-encoder over the first 30",
+    "ranks": "both, reciprocal ranks",
+    "summed": "both, z-scores, words × 0.15",
+    "learned": "both, weights learned on the other sets",
+    "fused": "**PostFinder**",
+}
+
+
 def _retrieval(result: dict[str, Any]) -> str:
-    lines = ["| set | method | hit@1 | hit@5 | hit@10 | MRR@10 | nDCG@10 |", "|---|---|---|---|---|---|---|"]
-    for name, one in result["sets"].items():
-        for method, row in one["methods"].items():
-            figures = " | ".join(f"{row[key]:.3f}" for key in ("hit@1", "hit@5", "hit@10", "mrr@10", "ndcg@10"))
-            shown = f"**{method}**" if method == "fused" else method
-            lines.append(f"| {name} | {shown} | {figures} |")
+    sets = result["sets"]
+    lines = [f"| nDCG@10 | {' | '.join(sets)} | ms a query | MB |", "|---" * (len(sets) + 3) + "|"]
+    first = next(iter(sets.values()))["methods"]
+    for method, shown in METHODS.items():
+        if method not in first:
+            continue
+        figures = [f"{one['methods'][method]['ndcg@10']:.3f}" for one in sets.values()]
+        cost = first[method]
+        figures += [f"{cost['ms']:.2f}", f"{cost['memory_mb']:.0f}"] if "ms" in cost else ["", ""]
+        lines.append(f"| {shown} | {' | '.join(figures)} |")
+    chosen = "; ".join(
+        f"{name} {one['methods']['fused']['hit@10']:.3f} / {one['methods']['fused']['mrr@10']:.3f}"
+        for name, one in sets.items()
+    )
+    lines += [
+        "",
+        f"PostFinder's hit@10 / MRR@10: {chosen}. Milliseconds and MB of the first set, without the embedding.",
+    ]
+    for method, reason in result.get("not_run", {}).items():
+        lines.append(f"Not run: {METHODS[method]} ({reason})")
     return "\n".join(lines)
 
 
@@ -349,6 +382,29 @@ def _webhook(result: dict[str, Any]) -> str:
     )
 
 
+def _wording(result: dict[str, Any]) -> str:
+    lines = ["| list | questions | limits in them | precision | recall |", "|---|---|---|---|---|"]
+    names = {"dev": "the rules were made on it", "held_out": "seen once before mending", "fresh": "never seen"}
+    for key, shown in names.items():
+        if (one := result.get(key)) is not None:
+            lines.append(
+                f"| {shown} | {one['questions']} | {one['limits']} | {one['precision']:.3f} | {one['recall']:.3f} |"
+            )
+    return "\n".join(lines)
+
+
+def _russian(result: dict[str, Any]) -> str:
+    lines = ["| found among the first five | as typed, not respelled | respelled | written carefully | of |"]
+    lines.append("|---|---|---|---|---|")
+    held = result.get("held_out", {})
+    kinds = [key.removesuffix("_of") for key in held if key.endswith("_of")]
+    rows = [(name, f"{name}_") for name in kinds] + [("**all**", "")]
+    for shown, prefix in rows:
+        figures = " | ".join(str(held[f"{prefix}{name}"]) for name in ("before", "hits", "clean", "of"))
+        lines.append(f"| {shown} | {figures} |")
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "retrieval": _retrieval,
     "answers": _answers,
@@ -358,6 +414,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "load": _load,
     "hot": _hot,
     "webhook": _webhook,
+    "wording": _wording,
+    "russian": _russian,
 }
 
 
