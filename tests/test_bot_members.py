@@ -153,7 +153,7 @@ async def test_in_a_group_one_message_stands_grows_and_becomes_the_answer(town: 
         (answer,) = town.server.from_bot(GROUP)
         assert answer["message_id"] == standing["message_id"]
         assert f"https://t.me/{sample.USERNAME}/73" in clickable(answer)
-        assert buttons(answer) == ["👍", "👎"]
+        assert buttons(answer)[:2] == ["👍", "👎"]
         more = await town.ask(BORIS, "А чем ещё?", chat=GROUP, reply_to=answer["message_id"])
         assert more["reply_to_message"]["text"] == "А чем ещё?"
         assert town.server.drafts == []
@@ -479,7 +479,7 @@ async def test_a_thumb_down_asks_why_and_searches_wider(town: Town, app: App) ->
             say(f"reason_{r}", "ru") for r in ("not_asked", "wrong", "outdated", "incomplete")
         ]
         assert await pressed(town, journal, ANNA, asked, say("reason_not_asked", "ru")) == say("reason_noted", "ru")
-        assert buttons(town.server.messages[ANNA][answer["message_id"]]) == ["👍", "👎 ✓"]
+        assert buttons(town.server.messages[ANNA][answer["message_id"]])[:2] == ["👍", "👎 ✓"]
         offer = town.server.from_bot(ANNA)[-1]
         assert offer["text"] == say("rephrase", "ru")
         await pressed(town, journal, ANNA, offer, say("search_wider", "ru"))

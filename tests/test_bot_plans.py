@@ -267,7 +267,7 @@ async def test_what_could_be_either_is_asked(town: Town) -> None:
         town.server.press(ANNA, asked["message_id"], say("want_question", "ru"))
         await town.quiet(journal)
         assert buttons(town.server.from_bot(ANNA)[0]) == []  # asked once
-        assert buttons(town.server.from_bot(ANNA)[-1]) == ["👍", "👎"]  # it was searched
+        assert buttons(town.server.from_bot(ANNA)[-1])[:2] == ["👍", "👎"]  # it was searched
         assert await town.verbs.privacy.user_id(ANNA) is not None
 
 
