@@ -475,7 +475,7 @@ async def test_a_thumb_down_asks_why_and_searches_wider(town: Town, app: App) ->
         answer = await town.ask(ANNA, KNOWN)
         assert await pressed(town, journal, ANNA, answer, "👎") == say("rated_down", "ru")
         asked = town.server.messages[ANNA][answer["message_id"]]
-        assert buttons(asked)[2:] == [
+        assert buttons(asked)[2:6] == [
             say(f"reason_{r}", "ru") for r in ("not_asked", "wrong", "outdated", "incomplete")
         ]
         assert await pressed(town, journal, ANNA, asked, say("reason_not_asked", "ru")) == say("reason_noted", "ru")
