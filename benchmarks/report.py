@@ -86,7 +86,8 @@ def heading(kept: dict[str, Any]) -> str:
 def why(result: dict[str, Any]) -> str:
     """Name the chosen method and the reasons, in the result's own figures."""
     sets, names = result["sets"], list(result["sets"])
-    best = {name: max(SINGLE, key=lambda m: sets[name]["methods"][m]["ndcg@10"]) for name in names}
+    single = [method for method in SINGLE if all(method in one["methods"] for one in sets.values())]
+    best = {name: max(single, key=lambda m: sets[name]["methods"][m]["ndcg@10"]) for name in names}
 
     def gain(name: str, method: str) -> float:
         return float(sets[name]["methods"][method]["ndcg@10"])
@@ -96,25 +97,29 @@ def why(result: dict[str, Any]) -> str:
         f"(p = {sets[name]['p'][f'{CHOSEN}>{best[name]}']:.3g})"
         for name in names
     )
-    ranks = [gain(name, "ranks") - gain(name, "dense") for name in names]
+    has_ranks = all("ranks" in one["methods"] for one in sets.values())
+    ranks = [gain(name, "ranks") - gain(name, "dense") for name in names if has_ranks]
     words = [
         f"The product's search joins the cosine of the default embedder with the query's words: nDCG@10 {joined}. ",
         f"On average that is {result['margin']:+.3f} over the best single method of each set, and at least "
         f"{result['worst']:+.3f} on every one. ",
-        "Reciprocal ranks throw away by how much a post leads: they move "
-        + ", ".join(f"{moved:+.3f}" for moved in ranks)
-        + " against cosines alone. A question is matched by meaning, so its words only break near ties, by the share "
+        (
+            f"Reciprocal ranks throw away by how much a post leads: they move {', '.join(f'{n:+.3f}' for n in ranks)} "
+            "against cosines alone. "
+        )
+        * has_ranks
+        + "A question is matched by meaning, so its words only break near ties, by the share "
         "of their rarity that a post has; a title or key words count for more. ",
     ]
     for name in names:
         one = sets[name]
-        if one["p"][f"{CHOSEN}>dense"] >= 0.05:
+        if one["p"][f"{CHOSEN}>dense"] >= 0.05 and "detectable" in one:
             words.append(
                 f"On {name} the gain over cosines is {one['gain_over_dense']:+.3f}, and {one['queries']} questions "
                 f"could show a gain of {one['detectable']:.3f} at p &lt; .05 four times in five: this set is too "
                 "small to settle it. "
             )
-    if result["not_run"]:
+    if result.get("not_run"):
         reasons = "; ".join(f"{NAMES[name]}: {html.escape(told)}" for name, told in result["not_run"].items())
         words.append(f"Not run here: {reasons}")
     return f'<p class="lead">{"".join(words)}</p>'
