@@ -9,7 +9,7 @@ from appliance.abuse import Act
 from appliance.antifraud import Antifraud
 from appliance.web.problems import language_of_headers, problem
 
-ACTS: dict[str, Act] = {"/ask": "question", "/search": "search", "/digest": "digest"}
+ACTS: dict[str, Act] = {"/ask": "question", "/search": "search", "/story": "search", "/digest": "digest"}
 BAD = frozenset({401, 403, 405, 422})
 
 
