@@ -99,6 +99,19 @@ def newest_first(found: Sequence[FoundPost]) -> tuple[FoundPost, ...]:
     return (*sorted(found[:leading], key=lambda hit: hit.post.date, reverse=True), *found[leading:])
 
 
+def keep(row: QuestionRow, ledger: Ledger) -> None:
+    """Store a question's row; of a post that was removed while its answer was made, the row keeps no word. Blocking.
+
+    Parameters
+    ----------
+    row : QuestionRow
+    ledger : Ledger
+    """
+    ledger.save_question(row)
+    if gone := set(row.posts).difference(ledger.posts(row.posts)):
+        ledger.people.drop_answers(gone)
+
+
 async def ask(
     question: Question,
     *,
@@ -235,7 +248,7 @@ async def ask(
         tokens=tokens,
         times_ms=times_ms,
     )
-    await asyncio.to_thread(ledger.save_question, row)
+    await asyncio.to_thread(keep, row, ledger)
     saved(row)
     answer = Answer(
         id=row.id,
@@ -350,6 +363,6 @@ async def again(
         tokens=0,
         times_ms=times_ms,
     )
-    await asyncio.to_thread(ledger.save_question, row)
+    await asyncio.to_thread(keep, row, ledger)
     saved(row)
     yield Final(replace(past, id=row.id, dialogue_id=dialogue_id, query=text, times_ms=times_ms))

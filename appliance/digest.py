@@ -16,7 +16,7 @@ from time import perf_counter
 
 import numpy as np
 
-from appliance.answer import cite
+from appliance.answer import cite, keep
 from appliance.config import Config
 from appliance.grounded import Written, write
 from appliance.hot import Scope
@@ -158,7 +158,7 @@ async def digest(
         tokens=tokens,
         times_ms=times_ms,
     )
-    await asyncio.to_thread(ledger.save_question, row)
+    await asyncio.to_thread(keep, row, ledger)
     saved(row)
     yield Final(
         Answer(

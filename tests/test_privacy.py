@@ -181,6 +181,19 @@ async def test_a_forgotten_post_leaves_search_and_the_answers_made_of_it(town: A
     assert [act["kind"] for act in await town.verbs.access.acts()] == ["post.forget", "role"]
 
 
+async def test_a_post_forgotten_while_its_answer_is_made_leaves_no_word_of_it(town: App) -> None:
+    parts = town.verbs.ask(Question("Куда сдать старые батарейки?", Asker()))
+    await anext(parts)  # its links are shown
+    await town.verbs.privacy.forget_link("https://t.me/masterskaya_rechnaya/2", is_operator=True)
+    (answer,) = [part.answer async for part in parts if isinstance(part, Final)]
+    assert (RIVER.id, 2) in {citation.post for citation in answer.citations}
+    row = town.ledger.question(answer.id)
+    assert row is not None
+    assert (row.answer_text, row.posts) == ("", ())
+    later = await answer_of(town, "Куда сдать старые батарейки?")  # nor is it remembered
+    assert all(citation.post != (RIVER.id, 2) for citation in later.citations)
+
+
 async def test_an_author_who_opts_out_is_not_kept_again(town: App) -> None:
     receipt = await town.verbs.privacy.opt_out("user555")
     assert receipt.counts["post"] == 1
