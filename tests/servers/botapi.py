@@ -75,7 +75,12 @@ class BotApi:
         self.token = token
         self.schema = Schema(schema if schema is not None and schema.exists() else None)
         self.flood = Flood(limits or Limits(), time.monotonic)
-        self.me: JsonObject = {"id": int(token.split(":")[0]), "is_bot": True, "first_name": "PostFinder", "username": username}
+        self.me: JsonObject = {
+            "id": int(token.split(":")[0]),
+            "is_bot": True,
+            "first_name": "PostFinder",
+            "username": username,
+        }
         self.chats: dict[int, JsonObject] = {}
         self.users: dict[int, JsonObject] = {}
         self.messages: dict[int, dict[int, JsonObject]] = {}  # what each chat sees, by message id
