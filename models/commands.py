@@ -71,13 +71,12 @@ def said(command: Callable[P, None]) -> Callable[P, None]:
 @said
 def list_cards(weights_dir: WeightsDir = WEIGHTS) -> None:
     """Show the catalogue and what is here."""
-    table = Table(
-        Column("model", no_wrap=True), "kind", "GPU, GiB", "parameters", "weights", "licence", "here", box=None
-    )
+    names = ("model", "kind", "GPU, GiB", "size", "licence", "here")
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=None)
     for card in all_cards().values():
         least = (str(card.min_vram_gb) if card.min_vram_gb else "CPU") if isinstance(card, AnswererCard) else ""
         billions = f"{card.parameters / 1e9:.1f}B"
-        table.add_row(card.name, card.kind, least, billions, card.quantisation, card.licence, _here(card, weights_dir))
+        table.add_row(card.name, card.kind, least, billions, card.licence, _here(card, weights_dir))
     out.print(table)
 
 
@@ -420,25 +419,15 @@ def _serve_embedder(card: EmbedderCard, weights_dir: Path, host: str, port: int,
 
 
 def _print_plans(fits: list[Plan], memory: float) -> None:
-    table = Table(
-        Column("model", no_wrap=True),
-        "answers at once",
-        "weights",
-        "KV cache",
-        "embedder",
-        "left over",
-        box=None,
-        title=f"{memory:g} GiB",
-    )
+    names = ("model", "answers at once", "weights", "KV cache", "embedder")
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, title=f"{memory:g} GiB")
     for made in fits:
-        used = sum(share.bytes for share in made.shares) + made.kv_bytes
         table.add_row(
             made.answerer.name,
             f"{made.answers_at_once} × {made.context} tokens",
             f"{made.shares[0].bytes / GIB:.1f}",
             f"{made.kv_bytes / GIB:.1f}",
             made.embedder,
-            f"{memory - used / GIB:.1f}",
         )
     if fits:
         out.print(table)
