@@ -21,6 +21,8 @@ from appliance.ledger import Ledger
 from appliance.ledger.snapshot import contents, unsound
 from appliance.probes import Finding, door, probe
 from appliance.shelf import Shelf
+from models.errors import GeneratorDown
+from models.load import load_generator
 from models.ports import Embedder
 
 WAITING_LONG = 1000  # updates or messages that wait
@@ -57,6 +59,7 @@ async def check(
     found += door(config, is_served=True)
     found.append(await _agreement(ledger, shelf, fix=fix))
     found.append(await asyncio.to_thread(_embedder, shelf.now.embedder, shelf.now.index))
+    found.append(await language_model(config))
     found += journal_findings(journal.counts())
     said = " ".join(mended)
     found.append(Finding("last start", "ok", f"It healed: {said}" if mended else "It had nothing to heal."))
@@ -103,6 +106,22 @@ def check_stopped(config: Config, *, fix: bool = False) -> list[Finding]:
     found += _tried("ledger", lambda: _stopped_ledger(data))
     found += _tried("journal", lambda: journal_findings(waiting(data / JOURNAL)) if (data / JOURNAL).exists() else [])
     return found
+
+
+async def language_model(config: Config) -> Finding:
+    """Let the model server write a token: the only proof that it can."""
+    if not config.generator_url:
+        return Finding("language model", "ok", "None is set: the posts are quoted.")
+    generator = load_generator(config.generator_url, config.generator_model, deadline_s=config.answer_deadline_s)
+    try:
+        usage = await generator.ready()
+    except GeneratorDown as down:
+        cure = down.cure or "Look at the model server's log; it is asked again with every question."
+        return Finding("language model", "warn", f"{down.args[0]} The posts are quoted.", cure)
+    finally:
+        await generator.aclose()
+    context = f", reads {generator.context_tokens} tokens" if generator.context_tokens else ""
+    return Finding("language model", "ok", f"{generator.name} writes after {usage.first_token_ms:.0f} ms{context}.")
 
 
 def journal_findings(counts: dict[str, int]) -> Iterator[Finding]:

@@ -16,11 +16,12 @@ from pydantic import SecretStr
 
 from appliance import probes
 from appliance.app import App
-from appliance.check import check_stopped, journal_findings
+from appliance.check import check_stopped, journal_findings, language_model
 from appliance.config import Config
 from appliance.probes import Finding
 from tests.conftest import config_for, copy_data
 from tests.servers.botapi import DEFAULT_TOKEN, BotApi
+from tests.servers.openai import OpenAIServer, Status, say
 from tests.web_door import OPERATOR, at, door
 
 
@@ -90,6 +91,20 @@ def test_a_port_that_is_taken_and_a_door_that_is_open(stopped: Config) -> None:
     assert named(probes.door(taken, is_served=False), "port").status == "ok"
     wide = stopped.model_copy(update={"host": "0.0.0.0"})
     assert is_cured(named(probes.door(wide, is_served=True), "door"), "warn", "TLS")
+
+
+async def test_the_language_model_writes_a_token_or_is_said_to_be_down(stopped: Config) -> None:
+    assert (await language_model(stopped)).status == "ok"  # none is set
+    async with OpenAIServer(say("да")) as server:
+        config = stopped.model_copy(update={"generator_url": server.url})
+        well = await language_model(config)
+        server.script = lambda _: [Status(500)]
+        failing = await language_model(config)
+    assert well.status == "ok"
+    assert "loopback writes after" in well.what
+    assert "4096 tokens" in well.what
+    assert is_cured(failing, "warn", "log")
+    assert is_cured(await language_model(config), "warn", "Check that it runs")
 
 
 async def test_telegram_refusing_out_of_reach_and_well(stopped: Config) -> None:

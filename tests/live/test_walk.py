@@ -108,7 +108,7 @@ async def test_page_and_bot_through_vllm_left_killed_and_back(page: httpx.AsyncC
     whole = await made(vllm) - before
     assert [name for name, _ in events] == ["links", "piece", "piece", "final"]
     at = dict(events[::-1])  # the first piece's time, not the second's
-    assert at["links"] < at["piece"] < at["final"] / 2
+    assert at["links"] < at["piece"] < at["final"] - 0.3  # its tail takes seconds
     print(f"page: {events}, vLLM wrote {whole:.0f} tokens, {answer['times_ms']}")  # noqa: T201
 
     # the bot says the same, with the link
