@@ -52,12 +52,13 @@ def run(
     params.enable_reasoning = 0
     params.ui = False
     params.endpoint_slots = False
-    stop = threading.Event()
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, lambda *_: stop.set())
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:
         raise ModelError(f"{file} cannot be served ({error}).", cure="Verify the model; take a free port.") from error
+    stop = threading.Event()
+    for one in (signal.SIGINT, signal.SIGTERM):  # after llama.cpp, which may have its own
+        signal.signal(one, lambda *_: stop.set())
     print(f"{name} listens on {server.listening_address}", flush=True)  # noqa: T201
     stop.wait()
+    os._exit(0)  # there is nothing to keep, and llama.cpp would first write its answers to the end
