@@ -250,7 +250,7 @@ class Antifraud:
         strikes, last = self._strikes.get(who, (0, now))
         strikes = strikes if now - last < STRIKES_S else 0
         stop_s = STOPS_S[min(strikes, len(STOPS_S) - 1)]
-        _keep(self._strikes, who, (strikes + 1, now))
+        _keep(self._strikes, who, (strikes + 1, now + stop_s))
         _keep(self._stopped, who, (now + stop_s, sign))
         watch = self._people if isinstance(who, int) else self._addresses
         watch.trace(who, now).points = 0.0

@@ -26,7 +26,8 @@ _EMOJI = re.compile(r"[\U0001F000-\U0010FFFF]")
 _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 
 
-def marks(text: str) -> list[int]:
+@lru_cache(maxsize=1)  # of one message both kinds are asked
+def marks(text: str) -> tuple[int, ...]:
     """Return the places of a message's features among `BUCKETS`, each once.
 
     Parameters
@@ -35,7 +36,7 @@ def marks(text: str) -> list[int]:
 
     Returns
     -------
-    list of int
+    tuple of int
         Words cut to `STEM` letters, pairs of neighbours, and a few signs: links, money, shouting, emoji, length.
     """
     text = text[:MAX_CHARS]
@@ -55,7 +56,7 @@ def marks(text: str) -> list[int]:
     if _CYRILLIC.search(text) is None:
         signs.append("#not russian")
     found.update(map(_place, signs))
-    return list(found)
+    return tuple(found)
 
 
 @lru_cache(maxsize=20_000)

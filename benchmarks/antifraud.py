@@ -20,7 +20,7 @@ from unittest.mock import patch
 import numpy as np
 import structlog
 from aiogram import Bot
-from aiogram.types import Update
+from aiogram.types import Update, User
 
 from appliance import abuse, antifraud, sample
 from appliance.abuse import Act
@@ -275,6 +275,9 @@ async def waits(folder: Path) -> dict[str, Any]:
             async for _ in app.verbs.import_export(path, username=sample.USERNAME):
                 pass
         bot = Bot("1000001:benchmark")
+        bot._me = User(
+            id=1000001, is_bot=True, first_name="PostFinder", username="postfinder_bot"
+        )  # there is no Telegram
         dispatcher = create_dispatcher(app.verbs, _Silent(bot, Pacer(Pace())), _no_dialogue)
         asked = sample.questions() or ["Чем покрыть разделочную доску?"]
         found: dict[str, Any] = {}

@@ -68,7 +68,7 @@ def matrix(texts: list[str]) -> Floats:
     rows = np.zeros((len(texts), BUCKETS))
     for number, text in enumerate(texts):
         if places := marks(text):
-            rows[number, places] = 1 / np.sqrt(len(places))
+            rows[number, list(places)] = 1 / np.sqrt(len(places))
     return rows
 
 

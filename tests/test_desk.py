@@ -139,7 +139,7 @@ async def test_a_change_needs_the_pages_mark_and_the_pages_origin(app: App) -> N
 
 async def test_without_a_session_nothing_is_shown(app: App) -> None:
     async with at(door(app)) as client:
-        for path in ("me", "overview", "numbers", "people", "channels", "words", "attacks", "audit"):
+        for path in ("me", "overview", "numbers", "people", "questions", "channels", "words", "attacks", "audit"):
             answer = await client.get(f"/admin/desk/{path}")
             assert (answer.status_code, answer.json()["code"]) == (403, "login_needed"), path
         client.cookies.set("desk", "made-up")
@@ -156,6 +156,7 @@ async def test_without_a_session_nothing_is_shown(app: App) -> None:
 async def test_roles_are_looked_up_at_every_request(app: App) -> None:
     async with logged_in(app, door(app), MIKHAIL) as (client, ours):
         assert (await client.get("/admin/desk/people")).status_code == 200
+        assert (await client.get("/admin/desk/questions")).status_code == 200
         for path in ("audit", "words"):
             answer = await client.get(f"/admin/desk/{path}")
             assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")

@@ -8,10 +8,11 @@ import * as channels from "./channels.js";
 import { button, card, desk, mark, toast } from "./frame.js";
 import * as overview from "./overview.js";
 import * as people from "./people.js";
+import * as questions from "./questions.js";
 import * as texts from "./texts.js";
 import { words } from "./words.js";
 
-const SECTIONS = [overview, people, channels, texts, attacks, audit];
+const SECTIONS = [overview, people, questions, channels, texts, attacks, audit];
 const RANKS = ["moderator", "admin", "owner"];
 const root = find("#desk");
 let me = null;
