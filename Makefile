@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+unexport PYTHONDONTWRITEBYTECODE  # without compiled files every start costs seconds more
 UV := $(BIN)/uv pip
 
 .PHONY: help run serve chat test slow live lint format ci up down logs bench faults report load screenshots lock clean
