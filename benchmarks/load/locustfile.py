@@ -187,6 +187,8 @@ def judge(environment: Environment, **_: Any) -> None:
         missed.append(f"{stats.total.num_failures} requests failed")
     if ("links", "part") not in stats.entries:
         missed.append("no question was answered")
+    if TELEGRAM and ("telegram answer", "part") not in stats.entries:
+        missed.append("nobody was answered in Telegram")
     for name, (share, at_most) in TARGETS.items():
         entry = stats.entries.get((name, "part"))
         took = entry.get_response_time_percentile(share) if entry else 0
