@@ -39,6 +39,7 @@ SUITES = {
     "rights": "benchmarks.rights",
     "plan": "benchmarks.plan",
     "embed-server": "benchmarks.embed_server",
+    "updates": "benchmarks.updates",
 }
 FAULTS = {
     "faults-kill": "benchmarks.faults.kill",

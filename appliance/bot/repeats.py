@@ -39,9 +39,11 @@ def repeats_router() -> Router:
 async def is_listening(message: Message, bot: Bot, verbs: Verbs) -> bool:
     """Tell whether a message is a member's question to the others, in a group where repeats are looked for."""
     sender = message.from_user
-    if sender is None or sender.is_bot or sender.id in ANONYMOUS or not is_question(message.text or ""):
+    if sender is None or sender.is_bot or sender.id in ANONYMOUS:
         return False
-    return verbs.repeats.mode(message.chat.id, topic_of(message)) != "off" and not await is_addressed(message, bot)
+    if verbs.repeats.mode(message.chat.id, topic_of(message)) == "off" or not is_question(message.text or ""):
+        return False
+    return not await is_addressed(message, bot)
 
 
 async def overheard(message: Message, verbs: Verbs) -> Calls:

@@ -28,6 +28,7 @@ from appliance.bot.outgoing import messages_for
 from appliance.bot.paying import paying_router
 from appliance.bot.plain_words import commands_of, words_router
 from appliance.bot.pressing import button_router
+from appliance.bot.quick import quicken
 from appliance.bot.repeats import repeats_router
 from appliance.bot.rights import rights_router
 from appliance.bot.watching import Watching
@@ -89,8 +90,8 @@ def create_dispatcher(verbs: Verbs, courtesies: Courtesies, dialogue_of: Dialogu
         group_router(),
         button_router(),
     )
-    dispatcher["dispatcher"] = dispatcher
     dispatcher["commands"] = commands_of(dispatcher.sub_routers)
+    quicken(dispatcher)
     return dispatcher
 
 
