@@ -29,7 +29,7 @@ from appliance.bot.courtesies import Courtesies
 from appliance.bot.outbox import Outbox
 from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.routers import create_dispatcher
-from appliance.bot.work import work_on
+from appliance.bot.work import Alone, work_on
 from appliance.config import Config
 from appliance.journal import Journal
 from benchmarks.results import ROOT
@@ -130,7 +130,7 @@ async def measure(app: App, folder: Path, count: int, rounds: int) -> dict[str, 
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in [*chains, "ours with the journal"]}
     with Journal.open(folder / "updates.sqlite") as journal:
         outbox = Outbox(bot, journal, pacer)
-        alone = asyncio.Lock()
+        alone = Alone()
 
         async def journalled(raws: list[bytes]) -> None:
             for start in range(0, len(raws), TAKEN_IN):
