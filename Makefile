@@ -37,7 +37,7 @@ chat: $(VENV)/.dev  ## Talk to the bot in this terminal, over a Bot API server o
 	@$(BIN)/python -m tests.servers.chat
 
 test: $(VENV)/.dev  ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 slow: $(VENV)/.dev  ## Run the long tests too (minutes)
 	@$(BIN)/python -m pytest -m slow

@@ -73,7 +73,7 @@ GONE = re.compile(r"запись(\d+)х(\d+)в(\d+)")
 Break = Literal["none", "memory", "posts"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Operation:
     """What one person does at one door, and which channels they may meet there."""
 

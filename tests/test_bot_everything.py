@@ -170,7 +170,7 @@ async def test_several_people_at_once_under_faults_lose_nothing_and_get_nothing_
         await server.until(lambda: say("period_d", "ru") in buttons(server.messages[who][found["message_id"]]), 60)
         answer = server.from_bot(who)[0]
         server.press(who, answer["message_id"], "👎")
-        await server.until(lambda: len(buttons(server.messages[who][answer["message_id"]])) == 6, 60)
+        await server.until(lambda: say("reason_wrong", "ru") in buttons(server.messages[who][answer["message_id"]]), 60)
         server.modes.whisper(who, f"/whisper {KNOWN}", GROUP)
         await server.until(lambda: server.modes.whispered(who, GROUP), 60)
         return said

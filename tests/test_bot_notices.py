@@ -83,7 +83,7 @@ async def test_one_that_cannot_be_told_holds_up_nobody(
     monkeypatch.setitem(notices.TELLERS, "alert", picky)
     bodies: list[dict[str, Any]] = [{}, {"n": 1}, {"n": 2}]
     ledger.notices.add([Notice(f"alert:{n}", anna, "alert", body, NOW) for n, body in enumerate(bodies)])
-    ledger.notices.add([Notice("other", anna, "reply", {}, NOW)])  # somebody else's kind
+    ledger.notices.add([Notice("other", anna, "unknown", {}, NOW)])  # somebody else's kind
     verbs: Any = SimpleNamespace(notices=Notices(ledger))
     task = asyncio.create_task(notices.tell(verbs, journal))
     async with asyncio.timeout(20):
@@ -92,7 +92,7 @@ async def test_one_that_cannot_be_told_holds_up_nobody(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert journal.counts()["outbox_queued"] == 1
-    assert [one.kind for one in ledger.notices.due(datetime.now(UTC))] == ["reply"]
+    assert [one.kind for one in ledger.notices.due(datetime.now(UTC))] == ["unknown"]
     assert journal.enqueue([Outgoing(501, "sendMessage", {}, once="alert:1#0")]) == []
 
 
