@@ -324,6 +324,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         admission = await asyncio.to_thread(Admission, ledger, config.admission, tell)
         antifraud = await asyncio.to_thread(Antifraud, ledger, config.antifraud, admission.ban)
         gate = Gate(admission, antifraud)
+        guarded = replace(limits, search=crowd.search(find), admit=gate.admit)
         phrasing = await asyncio.to_thread(Phrasing, ledger)
         stack.callback(texts.change, {})
 
@@ -338,7 +339,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
 
         verbs = Verbs(
             ask=gate.ask(ask),
-            search=gate.search(find),
+            search=gate.search(crowd.search(find)),
             import_export=import_export,
             ingest=take,
             register=register,
@@ -351,12 +352,12 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             access=Access(ledger),
             backups=backups,
             check=look,
-            limits=replace(limits, search=gate.search(find)),
+            limits=guarded,
             question=question,
             digest=gate.digest(told),
             plans=plans,
-            related=partial(related, pair=lambda: shelf.now, ledger=ledger),
-            story=partial(story, limits=limits, rarity=shelf.rarity),
+            related=gate.related(partial(related, pair=lambda: shelf.now, ledger=ledger)),
+            story=partial(story, limits=guarded, rarity=shelf.rarity),
             reindex=partial(reindex.reindex, shelf=shelf, ledger=ledger, load=load),
             pool=pool,
             community=community,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import cast
 
 from appliance.errors import SlowDown
-from appliance.schema import Part, Question
+from appliance.schema import Asker, Filters, Part, Question, SearchResult
+from appliance.verbs import Search
 
 RETRY_AFTER_S = 1.0
 
@@ -44,12 +45,26 @@ class Crowd:
         SlowDown
             Too many are being answered; nothing was done.
         """
+        with self._room():
+            async with aclosing(cast("AsyncGenerator[Part]", self._ask(question))) as parts:
+                async for part in parts:
+                    yield part
+
+    def search(self, inner: Search) -> Search:
+        """Bound the searches too: what is remembered never comes here, the rest costs an embedding each."""
+
+        async def search(text: str, *, asker: Asker, filters: Filters, limit: int = 10) -> SearchResult:
+            with self._room():
+                return await inner(text, asker=asker, filters=filters, limit=limit)
+
+        return search
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
         if self._inside >= self._limit:
             raise SlowDown("Too many questions at once.", retry_after_s=RETRY_AFTER_S, cure="Ask again in a second.")
         self._inside += 1
         try:
-            async with aclosing(cast("AsyncGenerator[Part]", self._ask(question))) as parts:
-                async for part in parts:
-                    yield part
+            yield
         finally:
             self._inside -= 1

@@ -9,8 +9,20 @@ from typing import cast
 
 from appliance.admission import Admission
 from appliance.antifraud import Antifraud
-from appliance.schema import Asker, ChannelStatus, Door, Filters, Final, Part, Post, PostKey, Question, SearchResult
-from appliance.verbs import Digest, Search
+from appliance.schema import (
+    Asker,
+    ChannelStatus,
+    Door,
+    Filters,
+    Final,
+    FoundPost,
+    Part,
+    Post,
+    PostKey,
+    Question,
+    SearchResult,
+)
+from appliance.verbs import Digest, Related, Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +45,15 @@ class Gate:
 
         return ask
 
+    async def admit(self, asker: Asker) -> None:
+        """Refuse a search of somebody who may not ask now; see `Admission.check`."""
+        await self.admission.check(asker, "api")
+
     def search(self, inner: Search) -> Search:
         """Put the gate before searching."""
 
         async def search(text: str, *, asker: Asker, filters: Filters, limit: int = 10) -> SearchResult:
-            await self.admission.check(asker, "api")
+            await self.admit(asker)
             return await inner(text, asker=asker, filters=filters, limit=limit)
 
         return search
@@ -51,6 +67,14 @@ class Gate:
             return await inner(asker) if await self.admission.may_read(asker) else []
 
         return channels
+
+    def related(self, inner: Related) -> Related:
+        """Show no related posts to who is not let in."""
+
+        async def related(key: PostKey, *, asker: Asker, limit: int = 5) -> tuple[FoundPost, ...] | None:
+            return await inner(key, asker=asker, limit=limit) if await self.admission.may_read(asker) else None
+
+        return related
 
     def post(
         self, inner: Callable[[PostKey, Asker], Awaitable[tuple[Post, str] | None]]

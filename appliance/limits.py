@@ -58,6 +58,7 @@ class Limits:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     kept: Kept[SearchResult] = field(default_factory=lambda: Kept(0))
     version: Callable[[Iterable[int]], Hashable] = lambda channels: None
+    admit: Callable[[Asker], Awaitable[None]] | None = None  # asked before what is remembered, too
 
     def read(
         self, text: str, *, asker: Asker, filters: Filters | None = None, unread: Iterable[LimitKind] = ()
@@ -141,6 +142,8 @@ class Limits:
             As `appliance.search.search` does.
         """
         began = perf_counter()
+        if self.admit is not None:
+            await self.admit(asker)
         seen = [status.channel for status in self.channels(asker)]
         today = self.clock().astimezone(self.zone).date()
         unread = frozenset(unread)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from appliance.app import App
 from appliance.cache import MAX_AGE_S, Memory, same_words
 from appliance.crowd import Crowd
-from appliance.errors import SlowDown
+from appliance.errors import NotAllowed, SlowDown
 from appliance.schema import (
     Answer,
     Asker,
@@ -171,3 +172,28 @@ async def test_one_question_too_many_is_asked_to_come_back(app: App) -> None:
     assert error.value.retry_after_s > 0
     await inside.aclose()  # type: ignore[attr-defined]
     assert isinstance(await anext(crowd.ask(Question("Где парковка?"))), Links)
+
+
+async def test_one_search_too_many_is_asked_to_come_back_and_a_remembered_one_is_not(app: App) -> None:
+    crowd = Crowd(app.verbs.ask, 1)
+    inside = crowd.ask(Question("Когда ремонтное кафе?"))
+    await anext(inside)
+    bounded = replace(app.verbs.limits, search=crowd.search(app.verbs.search))
+    with pytest.raises(SlowDown):
+        await bounded("Где парковка?", asker=Asker(), filters=Filters())
+    await app.verbs.limits("Где парковка?", asker=Asker(), filters=Filters())
+    assert (await bounded("Где парковка?", asker=Asker(), filters=Filters())).found
+    await inside.aclose()  # type: ignore[attr-defined]
+
+
+async def test_who_may_not_ask_gets_nothing_remembered(app: App) -> None:
+    words = "Чем покрыть разделочную доску?"
+    found = await app.verbs.limits(words, asker=Asker(), filters=Filters())
+    key = found.found[0].post.key
+    assert await app.verbs.related(key, asker=Asker()) is not None
+    await app.verbs.admission.set_mode("whitelist", actor=None)
+    with pytest.raises(NotAllowed):
+        await app.verbs.limits(words, asker=Asker(), filters=Filters())
+    with pytest.raises(NotAllowed):
+        await app.verbs.story("разделочная доска", asker=Asker(), filters=Filters())
+    assert await app.verbs.related(key, asker=Asker()) is None
