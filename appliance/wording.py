@@ -33,6 +33,7 @@ EMPTY = frozenset(  # with these words alone nothing particular is asked
     "what which was were is are happen happened new news post posts message written wrote published posted discussed "
     "in on the a of there show me find all digest summary please about any going".split()
 )
+SHORTEST_NAME = 3  # letters
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 _ENDING = re.compile(r"(?:ого|его|ому|ему|ыми|ими|ами|ями|ой|ей|ым|им|ом|ем|ах|ях|ую|юю|ая|яя|[аяуюыиеоьй])$")
 _PEOPLE_WROTE = (
@@ -69,7 +70,11 @@ _MEDIA_RULES = (
     rf"(?P<m>{_ANY_MEDIA})(?:\s+сообщени\w+)?",
     rf"^\W*{_FIND}{_FOR_ME}\s+(?P<m>{_ANY_MEDIA})",
 )
-_POST_NOUN = re.compile(r"(?:пост\w*|публикаци\w+|сообщени\w+|запис\w+|новост\w+|posts?|messages?)\s*$")
+_NOUN = (  # «поставили» and «записаться» are none
+    r"(?:пост(?:а|у|ом|е|ы|ов|ам|ами|ах)?|публикаци\w+|сообщени\w+|запис(?:ь|и|ью|ей|ям|ями|ях)|новост\w+"
+    r"|posts?|messages?)"
+)
+_POST_NOUN = re.compile(rf"(?<!\w){_NOUN}\s*$")
 _HANDLE = r"(?:@|(?:https?://)?t\.me/)[a-z]\w{3,31}"
 _HANDLES = re.compile(
     rf"(?<![\w@./])(?:(?:в|на|из|по|in|on|from)\s+)?(?:(?:канал|чат|групп)\w*\s+|(?:the\s+)?channels?\s+)?"
@@ -83,7 +88,7 @@ _QUOTED_TITLE = re.compile(r"(?<!\w)(?:в|во|на|из|in|on|from)\s+(?=[«\"�
 _BY = re.compile(
     r"(?<!\w)(?:(?P<of>от)|(?P<by>автора?|авторства|пишет|писал[аи]?|написал[аи]?|рассказал[аи]?|by|from))\s+"
 )
-_OF_POSTS = re.compile(r"(?<!\w)(?:пост|публикаци|сообщени|запис|новост)\w*\s+")
+_OF_POSTS = re.compile(rf"(?<!\w){_NOUN}\s+")
 _WROTE = re.compile(rf"\s+{_PEOPLE_WROTE}(?!\w)")
 
 Spanned = tuple[int, int, Limit]
@@ -401,7 +406,7 @@ def _author_limit(
 ) -> Spanned | None:
     """Limit to an author named at a place, where the words around it say that somebody's posts are meant."""
     holders = [(name, words) for name, words in names if _has_run([stem for stem, _ in words], run)]
-    if not holders:
+    if not holders or max(map(len, run)) < SHORTEST_NAME:  # «на» of «Мастерская на Речной» names nobody
         return None
     before = low[:start]
     by = next((match for match in _BY.finditer(before) if match.end() == start), None)

@@ -46,7 +46,7 @@ async def measure(folder: Path) -> dict[str, Any]:
         config = Config(
             data_dir=folder / "data",
             weights_dir=ROOT / "weights",
-            telegram_token=SecretStr(servers.DEFAULT_TOKEN),
+            TELEGRAM_BOT_TOKEN=SecretStr(servers.DEFAULT_TOKEN),
             telegram_api=server.url,
             telegram_webhook_url="https://bot.example.org/telegram/webhook",
             telegram_webhook_secret=SecretStr(SECRET),
@@ -87,6 +87,7 @@ async def ask_all(server: Any, client: httpx.AsyncClient) -> list[float]:
             person = 7_000 + chat
             if turn == 0:
                 server.add_user(person, "Гость")
+                server.messages[person][0] = {"message_id": 0}  # they wrote first
             await asyncio.sleep(max(0.0, began + chat / RATE_PER_S - perf_counter()))
             number += 1
             posted[person] = monotonic()
