@@ -27,8 +27,8 @@ import numpy as np
 import orjson
 from aiogram import Bot
 from aiogram.client.session.base import BaseSession
-from aiogram.methods import TelegramMethod
-from aiogram.types import Update, User
+from aiogram.methods import SendMessage, TelegramMethod
+from aiogram.types import Chat, Message, Update, User
 
 from appliance import app as app_room
 from appliance.app import App, open_app
@@ -280,6 +280,7 @@ class Wire(BaseSession):
     def __init__(self, town: Town) -> None:
         super().__init__()
         self.town = town
+        self.sent = 0
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -289,6 +290,10 @@ class Wire(BaseSession):
         one = CURRENT.get()
         if one is not None:
             self.town.look(one, method.model_dump(exclude_none=True, warnings=False))
+        if isinstance(method, SendMessage):
+            self.sent += 1
+            chat = Chat(id=int(method.chat_id), type="supergroup")
+            return Message(message_id=self.sent, date=datetime.now(UTC), chat=chat, text=method.text)
         return True
 
     async def stream_content(self, *args: Any, **kwargs: Any) -> AsyncGenerator[bytes, None]:
