@@ -57,13 +57,16 @@ async def is_addressed(message: Message, bot: Bot) -> bool:
     replied = message.reply_to_message
     if replied is not None and replied.from_user is not None and replied.from_user.id == me.id:
         return True
-    return mention_of(me).search(message.text or message.caption or "") is not None
+    text = message.text or message.caption or ""
+    return "@" in text and mention_of(me).search(text) is not None
 
 
 async def is_own_command(message: Message, bot: Bot) -> bool:
     """Tell whether a group's message is a command with the bot's name: ``/command@bot``."""
+    if message.text is None or not message.text.startswith("/"):
+        return False
     name = re.escape((await bot.me()).username or "")
-    return re.match(rf"/\w+@{name}\b", message.text or "", re.IGNORECASE) is not None
+    return re.match(rf"/\w+@{name}\b", message.text, re.IGNORECASE) is not None
 
 
 async def replied_dialogue(message: Message, bot: Bot, dialogue_of: DialogueOf) -> str | None:
