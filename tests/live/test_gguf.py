@@ -44,6 +44,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield said.split()[-1] + "/v1"
         child.terminate()
         assert child.wait(60) == 0
+        child.stdout.close()
 
 
 async def test_llama_cpp_streams_counts_and_stops_when_left(url: str) -> None:

@@ -22,6 +22,7 @@ pytest.importorskip("vllm", reason="the live environment is not installed")
 PATIENT = Patience(connect_s=5, first_token_s=120, next_token_s=60)
 QUESTION = (ChatMessage("system", "Отвечай по постам."), ChatMessage("user", "Когда митап?"))
 FOREVER = {"ignore_eos": True}
+WRITTEN = 400  # tokens of seconds, beside which a cold or crowded start is short
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,9 @@ async def test_an_answer_is_streamed_and_counted(vllm: Vllm) -> None:
     assert (await generator.served()).context_tokens == 4096
     usage: list[Usage] = []
     started = time.perf_counter()
-    stream = generator.stream(QUESTION, max_tokens=40, extra=FOREVER, on_end=usage.append)
+    stream = generator.stream(QUESTION, max_tokens=WRITTEN, extra=FOREVER, on_end=usage.append)
     times = [time.perf_counter() - started async for _ in stream]
-    assert usage[0].completion_tokens == 40
+    assert usage[0].completion_tokens == WRITTEN
     assert usage[0].finish_reason == "length"
     assert usage[0].prompt_tokens > 10
     assert len(times) > 10
@@ -53,7 +54,7 @@ async def test_an_answer_is_streamed_and_counted(vllm: Vllm) -> None:
         async for _ in generator.stream(QUESTION, max_tokens=8, extra=FOREVER, on_end=usage.append):
             pass
         bare.append(usage[-1].first_token_ms)
-    print(f"first token {sorted(bare)[4]:.0f} ms; {40 / times[-1]:.0f} tokens/s")  # noqa: T201
+    print(f"first token {sorted(bare)[4]:.0f} ms; {WRITTEN / times[-1]:.0f} tokens/s")  # noqa: T201
     await generator.aclose()
 
 
