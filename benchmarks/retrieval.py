@@ -18,7 +18,7 @@ from benchmarks.learned import Learned
 from benchmarks.methods import CUTS, Postings, Scores, normalised_sum, reciprocal_ranks
 from benchmarks.metrics import MEASURES, interval, needed, paired_p
 from benchmarks.others import others
-from benchmarks.results import SHARED
+from benchmarks.results import ROOT, SHARED
 from benchmarks.sets import SETS, SearchSet, default_embedder, indexed, read_set, title_set
 from models.ports import Embedder, Vectors
 
@@ -82,7 +82,7 @@ def run() -> dict[str, Any]:
         "over_lemmas_wiki": sets["wiki-qa"]["methods"][CHOSEN]["ndcg@10"]
         - sets["wiki-qa"]["methods"]["lexical"]["ndcg@10"],
         "embedder": embedder.info.card,
-        "not_run": not_run,
+        "not_run": {method: why.replace(f"{ROOT}/", "") for method, why in not_run.items()},
     }
 
 
