@@ -54,6 +54,18 @@ async def find(
     return await answered(message, question, verbs, courtesies, event_update.update_id)
 
 
+async def question_said(
+    message: Message, bot: Bot, verbs: Verbs, dialogue_of: DialogueOf, albums: deque[str]
+) -> Question | None:
+    """Read a question in plain words, an album's once; None where another bot speaks."""
+    if message.media_group_id is not None:
+        albums.append(message.media_group_id)
+    if message.from_user is not None and message.from_user.is_bot and message.from_user.id not in ANONYMOUS:
+        return None
+    asker = await who_asks(message.from_user, verbs, message.chat.type)
+    return await question_of(message, asker, bot, verbs, dialogue_of)
+
+
 async def plain_question(
     message: Message,
     bot: Bot,
@@ -64,13 +76,8 @@ async def plain_question(
     albums: deque[str],
 ) -> Calls:
     """Answer a question in plain words; a reply to an answer, or the next word in private, continues its dialogue."""
-    if message.media_group_id is not None:
-        albums.append(message.media_group_id)
-    if message.from_user is not None and message.from_user.is_bot and message.from_user.id not in ANONYMOUS:
-        return []
-    asker = await who_asks(message.from_user, verbs, message.chat.type)
-    question = await question_of(message, asker, bot, verbs, dialogue_of)
-    return await answered(message, question, verbs, courtesies, event_update.update_id)
+    question = await question_said(message, bot, verbs, dialogue_of, albums)
+    return [] if question is None else await answered(message, question, verbs, courtesies, event_update.update_id)
 
 
 async def question_of(message: Message, asker: Asker, bot: Bot, verbs: Verbs, dialogue_of: DialogueOf) -> Question:

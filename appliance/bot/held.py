@@ -24,12 +24,12 @@ from aiogram.types import (
 )
 from aiogram.utils.formatting import Text
 
-from appliance.bot.asking import answered, question_of, row_id
+from appliance.bot.asking import answered, question_of, question_said, row_id
 from appliance.bot.courtesies import Courtesies, topic_of
 from appliance.bot.modes import is_administrator, listening_admins
 from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.render import answer_messages, rating_buttons
-from appliance.bot.who import ANONYMOUS, GROUPS, Calls, DialogueOf, read_find, said, toast, who_asks
+from appliance.bot.who import GROUPS, Calls, DialogueOf, read_find, said, toast, who_asks
 from appliance.errors import PostFinderError, StoreError
 from appliance.journal import Outgoing
 from appliance.notices import Notice
@@ -61,13 +61,10 @@ async def spoken_to(
     albums: deque[str],
 ) -> Calls:
     """Answer what was said to the bot in a group, in the way that was chosen for the topic."""
-    if message.media_group_id is not None:
-        albums.append(message.media_group_id)
-    if message.from_user is not None and message.from_user.is_bot and message.from_user.id not in ANONYMOUS:
-        return []
-    asker = await who_asks(message.from_user, verbs, message.chat.type)
-    question = await question_of(message, asker, bot, verbs, dialogue_of)
-    return await in_its_way(message, question, bot, verbs, courtesies, event_update.update_id)
+    question = await question_said(message, bot, verbs, dialogue_of, albums)
+    return (
+        [] if question is None else await in_its_way(message, question, bot, verbs, courtesies, event_update.update_id)
+    )
 
 
 async def found_in_group(

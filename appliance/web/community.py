@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi import Path as InPath
@@ -13,11 +13,9 @@ from starlette.responses import Response
 
 from appliance.community import MAX_ANSWER_CHARS
 from appliance.verbs import Verbs
-from appliance.web.wire import Name, Problem, Words, encode
+from appliance.web.admin import PROBLEMS, json_of
+from appliance.web.wire import Name, Words
 
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": Problem, "description": "What is wrong with the request and its cure."}
-}
 QuestionId = Annotated[str, InPath(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -49,11 +47,6 @@ class ReplyBody(BaseModel):
 
     text: Annotated[Words, Field(min_length=1, max_length=MAX_ANSWER_CHARS)]
     author: Annotated[Name, Field(max_length=64, description="Name shown with the answer.")]
-
-
-def json_of(value: Any) -> Response:
-    """Return a record as a JSON response."""
-    return Response(encode(value), media_type="application/json")
 
 
 def communing(verbs: Verbs, only_operator: Callable[[Request], None]) -> APIRouter:
