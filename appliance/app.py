@@ -48,6 +48,7 @@ from appliance.probes import Finding
 from appliance.readers import Readers
 from appliance.related import related
 from appliance.repeats import Repeats
+from appliance.reranking import READ, open_reranking
 from appliance.schema import (
     Asker,
     Channel,
@@ -171,20 +172,23 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         troubles: list[str] = []
         metrics = Metrics(ledger, journal, troubles)
 
+        reranking = await stack.enter_async_context(open_reranking(config))
+
         async def find(text: str, *, asker: Asker, filters: Filters, limit: int = 10) -> SearchResult:
-            now = shelf.now
+            now, wide = shelf.now, max(limit, READ) if reranking else limit
             try:
-                return await search(
+                found = await search(
                     text,
                     asker=asker,
                     filters=filters,
-                    limit=limit,
+                    limit=wide,
                     index=now.index,
                     ledger=ledger,
                     embedder=now.embedder,
                 )
             except ModelError as error:
                 raise StoreError(f"The embedder does not answer. {error}", cure="Try again in a minute.") from error
+            return await reranking.order(found, limit) if reranking else found
 
         notices = Notices(ledger)
         alerts = Alerts(config, ledger, lambda: shelf.now, notices)

@@ -40,6 +40,16 @@ class Config(BaseSettings):
             description="Base URL of a server that runs that card, e.g. http://embedder:8001/v1; empty runs it here."
         ),
     ] = ""
+    reranker: Annotated[
+        str,
+        Field(
+            description="Model card of a reranker that reads the first 20 posts found and orders them anew, e.g. "
+            "bge-reranker-v2-m3; empty for none."
+        ),
+    ] = ""
+    reranker_deadline_s: Annotated[
+        float, Field(gt=0, description="Seconds a search waits for the reranker; then its order is as found.")
+    ] = 2.0
     generator_url: Annotated[
         str, Field(description="OpenAI-compatible base URL of vLLM, e.g. http://vllm:8000/v1; empty quotes the posts.")
     ] = ""

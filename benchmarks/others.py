@@ -1,35 +1,47 @@
-"""Methods that need weights which need not be here: BGE-M3's three heads, a cross-encoder, the static tower."""
+"""Methods that need weights which need not be here: BGE-M3's three heads, and the product with a cross-encoder."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from appliance.index import Scope
+from appliance.ranking import calibration_of, rank
+from appliance.reranking import READ
+from appliance.search import CANDIDATES, query_lemmas
 from benchmarks.methods import DEEP, top
 from benchmarks.metrics import MEASURES
-from benchmarks.results import ROOT
-from models.cards import RerankerCard, load_card
+from benchmarks.sets import documents_of, indexed
 from models.errors import ModelError
-from models.load import load_embedder
+from models.load import load_embedder, load_reranker
+from models.ports import Embedder
 
 if TYPE_CHECKING:
     from benchmarks.retrieval import Corpus
     from models.embed_bge_m3 import BgeM3
 
 M3, CROSS = "bge-m3", "bge-reranker-v2-m3"
-RERANKED = 30  # candidates that a cross-encoder reads
 HEADS = ("m3 dense", "m3 sparse", "m3 multi-vector")
+RERANKED = "cross-encoder"
 
 
-def others(corpora: Sequence[Corpus]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def others(
+    corpora: Sequence[Corpus], embedder: Embedder, *, weights_dir: Path
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Measure what can be measured here.
 
     Parameters
     ----------
     corpora : sequence of Corpus
+    embedder : Embedder
+        Of the product's search.
+    weights_dir : Path
+        Folder of model weights.
 
     Returns
     -------
@@ -40,32 +52,38 @@ def others(corpora: Sequence[Corpus]) -> tuple[dict[str, dict[str, Any]], dict[s
     """
     figures: dict[str, dict[str, Any]] = {corpus.search_set.name: {} for corpus in corpora}
     not_run: dict[str, str] = {}
-    for names, work in ((HEADS, heads), (("cross-encoder",), cross_encoder)):
+    ways: dict[tuple[str, ...], Callable[[], dict[str, dict[str, Any]]]] = {
+        HEADS: partial(heads, corpora, weights_dir),
+        (RERANKED,): partial(cross_encoder, corpora, embedder, weights_dir),
+    }
+    for names, measured in ways.items():
         try:
-            for name, found in work(corpora).items():
+            for name, found in measured().items():
                 figures[name] |= found
         except ModelError as error:
             not_run |= dict.fromkeys(names, str(error).split("\n", 1)[0])
-    if importlib.util.find_spec("appliance.tower") is None:
-        not_run["tower"] = "No static tower is built."
     return figures, not_run
 
 
-def heads(corpora: Sequence[Corpus], embedder: BgeM3 | None = None) -> dict[str, dict[str, Any]]:
+def heads(corpora: Sequence[Corpus], weights_dir: Path) -> dict[str, dict[str, Any]]:
     """Search by each head of BGE-M3: cosines, learned words' weights, and the late interaction of the first hundred.
 
     Parameters
     ----------
     corpora : sequence of Corpus
-    embedder : BgeM3, optional
-        Instead of the one whose weights are here.
+    weights_dir : Path
+
+    Returns
+    -------
+    dict
+        By set, then by head.
 
     Raises
     ------
     ModelError
         Its weights are not here.
     """
-    embedder = embedder or cast("BgeM3", load_embedder(M3, weights_dir=ROOT / "weights"))
+    embedder = cast("BgeM3", load_embedder(M3, weights_dir=weights_dir))
     found: dict[str, dict[str, Any]] = {}
     for corpus in corpora:
         questions = list(corpus.search_set.queries.values())
@@ -85,28 +103,40 @@ def heads(corpora: Sequence[Corpus], embedder: BgeM3 | None = None) -> dict[str,
     return found
 
 
-def cross_encoder(corpora: Sequence[Corpus]) -> dict[str, dict[str, Any]]:
-    """Let a cross-encoder order the first thirty by meaning.
+def cross_encoder(corpora: Sequence[Corpus], embedder: Embedder, weights_dir: Path) -> dict[str, dict[str, Any]]:
+    """Let a cross-encoder order anew what the product finds first, as `appliance.reranking` does.
+
+    Parameters
+    ----------
+    corpora : sequence of Corpus
+    embedder : Embedder
+    weights_dir : Path
+
+    Returns
+    -------
+    dict
+        By set: the one method, with ``ms`` of a query at the median.
 
     Raises
     ------
     ModelError
         Its weights are not here.
     """
-    from models.rerank_cross import load
-
-    card = load_card(CROSS)
-    assert isinstance(card, RerankerCard)
-    reranker = load(card, weights_dir=ROOT / "weights")
+    reranker = load_reranker(CROSS, weights_dir=weights_dir)
     found = {}
     for corpus in corpora:
-        lists = []
-        for text, vector in zip(corpus.search_set.queries.values(), corpus.queries, strict=True):
-            rows = top(corpus.vectors @ vector, RERANKED)
-            scores = np.full(len(corpus.texts), -1e9, np.float32)
-            scores[rows] = reranker.score(text, [corpus.texts[row] for row in rows.tolist()])
-            lists.append(corpus.best(scores, above=-1e8))
-        found[corpus.search_set.name] = {"cross-encoder": judged(corpus, lists)}
+        lists, times = [], []
+        with indexed(corpus.search_set.posts, embedder) as index:
+            for (query, text), vector in zip(corpus.search_set.queries.items(), corpus.queries, strict=True):
+                start = time.perf_counter()
+                candidates = index.candidates(vector, query_lemmas(text), scope=Scope(), n=CANDIDATES)
+                hits = rank(candidates, calibration_of(index.embedder.card), limit=READ)
+                scores = reranker.score(text, [hit.chunk_text for hit in hits])
+                order = np.argsort(-scores, kind="stable").tolist()
+                times.append(time.perf_counter() - start)
+                lists.append(documents_of([hits[row] for row in order], corpus.search_set, query))
+        figures = judged(corpus, lists) | {"ms": float(np.median(times)) * 1e3}
+        found[corpus.search_set.name] = {RERANKED: figures}
     return found
 
 

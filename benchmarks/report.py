@@ -139,7 +139,8 @@ def methods_part(result: dict[str, Any]) -> list[str]:
             said = f"{found['ndcg@10']:.3f}" if found else "–"
             cells.append(f"<td>{said}{f' <small>{span[0]:.2f}–{span[1]:.2f}</small>' if span else ''}</td>")
         some = next(one["methods"][name] for one in sets.values() if name in one["methods"])
-        costs = f"<td>{some['ms']:.2f}</td><td>{some['memory_mb']:.1f}</td>" if "ms" in some else "<td>–</td><td>–</td>"
+        shown = (f"{some[cost]:.{places}f}" if cost in some else "–" for cost, places in (("ms", 2), ("memory_mb", 1)))
+        costs = "".join(f"<td>{one}</td>" for one in shown)
         rows.append(
             f"<tr{' class=chosen' if name == CHOSEN else ''}><td>{NAMES[name]}</td>{''.join(cells)}{costs}</tr>"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from appliance.chunking import chunks_of
 from appliance.index import Index, Scope
-from appliance.ranking import Candidates, calibration_of, rank
+from appliance.ranking import calibration_of, rank
 from appliance.search import CANDIDATES, query_lemmas
 from benchmarks.learned import Learned
 from benchmarks.methods import CUTS, Postings, Scores, normalised_sum, reciprocal_ranks
 from benchmarks.metrics import MEASURES, interval, needed, paired_p
 from benchmarks.others import others
 from benchmarks.results import ROOT, SHARED
-from benchmarks.sets import SETS, SearchSet, default_embedder, indexed, read_set, title_set
+from benchmarks.sets import SETS, SearchSet, default_embedder, documents_of, indexed, read_set, title_set
 from models.ports import Embedder, Vectors
 
 CHOSEN = "fused"
@@ -72,7 +72,7 @@ def run() -> dict[str, Any]:
     gains = [
         one["methods"][CHOSEN]["ndcg@10"] - max(one["methods"][m]["ndcg@10"] for m in SINGLE) for one in sets.values()
     ]
-    beside, not_run = others(corpora)
+    beside, not_run = others(corpora, embedder, weights_dir=ROOT / "weights")
     for name, figures in beside.items():
         sets[name]["methods"] |= figures
     return {
@@ -173,8 +173,8 @@ def methods_of(corpus: Corpus, index: Index, learned: Learned) -> dict[str, Meth
 
     def chosen(text: str, vector: Vectors, place: int) -> list[str]:
         candidates = index.candidates(vector, query_lemmas(text), scope=Scope(), n=CANDIDATES)
-        relevant = corpus.search_set.relevant[questions[place]]
-        return ranked_documents(CHOSEN, candidates, index, corpus.search_set, relevant)
+        hits = rank(candidates, calibration_of(index.embedder.card), limit=DEPTH)
+        return documents_of(hits, corpus.search_set, questions[place])
 
     return {
         "jaccard": Method(jaccard, lemmas.build_s, lemmas.memory_mb),
@@ -246,41 +246,3 @@ def measure(corpus: Corpus, embedder: Embedder, learned: Learned) -> dict[str, A
         "detectable": needed(np.array(gains[CHOSEN]) - np.array(gains["dense"])),
         "left_out_weights": learned.weights(search_set.name),
     }
-
-
-def ranked_documents(
-    method: str, candidates: Candidates, index: Index, search_set: SearchSet, relevant: frozenset[str]
-) -> list[str]:
-    """Order documents by one method.
-
-    A folded group of reposts is one result: it stands for its relevant members, else for its first.
-
-    Parameters
-    ----------
-    method : {'lexical', 'dense', 'fused'}
-    candidates : Candidates
-    index : Index
-    search_set : SearchSet
-    relevant : frozenset of str
-
-    Returns
-    -------
-    list of str
-        Document ids, best first.
-    """
-    if method == CHOSEN:
-        groups = [
-            [search_set.names[key] for key in (hit.post, *hit.copies)]
-            for hit in rank(candidates, calibration_of(index.embedder.card), limit=DEPTH)
-        ]
-        return [name for group in groups for name in ([n for n in group if n in relevant] or group[:1])]
-    scores = candidates.dense if method == "dense" else candidates.lexical
-    return best_documents(candidates, scores, search_set, above=0.0 if method == "lexical" else -1.0)
-
-
-def best_documents(
-    candidates: Candidates, scores: NDArray[np.float32], search_set: SearchSet, *, above: float
-) -> list[str]:
-    """Order documents by the best score of their chunks."""
-    order: Sequence[int] = [row for row in np.argsort(-scores, kind="stable").tolist() if scores[row] > above]
-    return list(dict.fromkeys(search_set.names[candidates.posts[row]] for row in order))[:DEPTH]

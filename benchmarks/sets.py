@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from appliance.chunking import chunks_of
 from appliance.index import Index
+from appliance.ranking import Ranked
 from appliance.schema import Post, PostKey
 from appliance.text import clean, fingerprint, words
 from benchmarks.results import ROOT, SHARED
@@ -48,6 +49,28 @@ class SearchSet:
     names: dict[PostKey, str]
     queries: dict[str, str]
     relevant: dict[str, frozenset[str]]
+
+
+def documents_of(hits: Sequence[Ranked], search_set: SearchSet, query: str) -> list[str]:
+    """Name the documents that ranked posts stand for.
+
+    A folded group of reposts is one result: it stands for its relevant members, else for its first.
+
+    Parameters
+    ----------
+    hits : sequence of Ranked
+        Best first.
+    search_set : SearchSet
+    query : str
+        Query id.
+
+    Returns
+    -------
+    list of str
+    """
+    relevant = search_set.relevant[query]
+    groups = [[search_set.names[key] for key in (hit.post, *hit.copies)] for hit in hits]
+    return [name for group in groups for name in ([n for n in group if n in relevant] or group[:1])]
 
 
 def read_lines(path: Path) -> list[dict[str, str]]:

@@ -5,7 +5,6 @@ Both engines share the tokenizer, the batching by length and the last step, so t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from tokenizers import Tokenizer
 
 from models.cards import EmbedderCard
 from models.errors import WeightsError
+from models.onnx_run import graph_beside, open_session, read_tokenizer
 from models.ports import EmbedderInfo, Vectors
 
 TOKENS_A_STEP_CPU = 512  # more leaves the caches: 2,048 took half again as long a text
@@ -185,18 +185,7 @@ def open_onnx(card: EmbedderCard, graph: Path, tokenizer: Path, *, threads: int 
     WeightsError
         If the files are missing or damaged.
     """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or min(len(os.sched_getaffinity(0)), 4)
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI, int8 sums overflow 16 bits
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no base of their own
-        raise WeightsError(f"{graph.name} cannot be run: {type(error).__name__}.", cure="Export it again.") from error
+    session = open_session(graph, threads=threads)
     shape = session.get_outputs()[0].shape
 
     def step(ids: NDArray[np.int64], mask: NDArray[np.int32], sparse: bool, multi: bool) -> tuple[Any, Any, Any]:
@@ -305,27 +294,19 @@ def load(card: EmbedderCard, *, weights_dir: Path, threads: int = 0, precision: 
     WeightsError
         If the checkpoint is missing or damaged.
     """
-    from models.export_onnx import GRAPH_VERSION, export
-    from models.fetch import MANIFEST, read_manifest, renew_manifest
+    from models.export_onnx import GRAPH_VERSION, Precision, export
 
     folder = weights_dir / card.name
-    graph = folder / f"{card.name}-{precision}-g{GRAPH_VERSION}.onnx"
-    weights = [p for p in (folder / "model.safetensors", folder / "pytorch_model.bin") if p.is_file()]
-    has_manifest = (folder / MANIFEST).is_file()
-    is_unknown = has_manifest and graph.name not in read_manifest(folder)["files"]  # not checked with the weights
-    if not graph.is_file() or is_unknown or any(p.stat().st_mtime > graph.stat().st_mtime for p in weights):
-        export(folder, graph, precision="int8" if precision == "int8" else "fp32")
-        renew_manifest(folder)
+    form: Precision = "int8" if precision == "int8" else "fp32"
+    graph = graph_beside(
+        folder, f"{card.name}-{form}-g{GRAPH_VERSION}.onnx", lambda target: export(folder, target, precision=form)
+    )
     embedder = open_onnx(card, graph, folder / "tokenizer.json", threads=threads)
     embedder.embed_queries([""])
     return embedder
 
 
 def _tokenizer(path: Path, context: int) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises the bare Exception
-        raise WeightsError(f"{path} is not a readable tokenizer.", cure="Fetch the model again.") from error
-    tokenizer.no_padding()
+    tokenizer = read_tokenizer(path)
     tokenizer.enable_truncation(context)
     return tokenizer

@@ -170,7 +170,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 raise ValueError(name)
         return dict(manifest)
     except FileNotFoundError as error:
-        raise WeightsError(f"There are no weights in {folder}.", cure="Run: postfinder models pull CARD.") from error
+        raise WeightsError(
+            f"There are no weights in {folder}.", cure=f"Run: postfinder models pull {folder.name}."
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _bad(folder, "its manifest cannot be read") from error
 

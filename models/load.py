@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from models.cards import EmbedderCard, load_card
+from models.cards import EmbedderCard, RerankerCard, load_card
 from models.errors import CardError
 from models.generate_openai import OpenAIGenerator, Patience
-from models.ports import Embedder
+from models.ports import Embedder, Reranker
 
 
 def load_embedder(
@@ -61,6 +61,41 @@ def load_embedder(
         fetch.verify(weights_dir / found.name)
         return embed_bge_m3.load(found, weights_dir=weights_dir, threads=threads)
     raise CardError(f"No engine here runs {card!r} yet.", cure="Set POSTFINDER_EMBEDDER=multilingual-e5-small.")
+
+
+def load_reranker(card: str, *, weights_dir: Path, threads: int = 0) -> Reranker:
+    """Open a reranker, ready and warm. Takes seconds, minutes where its graph is not exported yet; blocking.
+
+    Parameters
+    ----------
+    card : str
+        Name of its card in ``models/cards``.
+    weights_dir : Path
+        Folder of model weights.
+    threads : int, optional
+        Threads it may use; 0 takes all cores, 4 at most.
+
+    Returns
+    -------
+    Reranker
+        Thread-safe; blocking.
+
+    Raises
+    ------
+    CardError
+        If there is no such reranker.
+    WeightsError
+        If its weights are missing or damaged.
+    """
+    found = load_card(card)
+    if not isinstance(found, RerankerCard):
+        raise CardError(f"The model card {card!r} is not of a reranker.", cure="Set POSTFINDER_RERANKER, or empty it.")
+    from models import fetch, rerank_cross
+
+    fetch.verify(weights_dir / found.name)
+    reranker = rerank_cross.load(found, weights_dir=weights_dir, threads=threads)
+    reranker.score("", [""])
+    return reranker
 
 
 def load_generator(url: str, model: str = "", *, api_key: str = "", deadline_s: float | None = None) -> OpenAIGenerator:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from models.cards import RerankerCard
 from models.embed_bge_m3 import TOKENS_A_STEP_CPU, batches
-from models.errors import WeightsError
-from models.export_onnx import GRAPH_VERSION, export_reranker
+from models.export_onnx import GRAPH_VERSION, Precision, export_reranker
+from models.onnx_run import graph_beside, open_session, read_tokenizer
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 MAX_TOKENS = 1024  # of a pair; passages are chunks, far shorter
 
@@ -73,22 +75,12 @@ def load(card: RerankerCard, *, weights_dir: Path, threads: int = 0, precision: 
         If the checkpoint is missing or damaged.
     """
     folder = weights_dir / card.name
-    graph = folder / f"{card.name}-{precision}-g{GRAPH_VERSION}.onnx"
-    if not graph.is_file():
-        export_reranker(folder, graph, precision="int8" if precision == "int8" else "fp32")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or min(len(os.sched_getaffinity(0)), 4)
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.x64quantprecision", "1")  # without VNNI, int8 sums overflow 16 bits
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:  # neither library's errors share a base of their own
-        raise WeightsError(
-            f"{card.name} cannot be opened: {type(error).__name__}.", cure="Remove it and pull it again."
-        ) from error
-    tokenizer.no_padding()
+    form: Precision = "int8" if precision == "int8" else "fp32"
+    graph = graph_beside(
+        folder,
+        f"{card.name}-{form}-g{GRAPH_VERSION}.onnx",
+        lambda target: export_reranker(folder, target, precision=form),
+    )
+    tokenizer = read_tokenizer(folder / "tokenizer.json")
     tokenizer.enable_truncation(min(card.context, MAX_TOKENS), strategy="only_second")
-    return CrossEncoder(session, tokenizer)
+    return CrossEncoder(open_session(graph, threads=threads), tokenizer)
