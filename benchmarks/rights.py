@@ -9,6 +9,7 @@ broken appliances, whose cache or whose posts forget about rights, must be caugh
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
 import tempfile
@@ -25,10 +26,12 @@ from typing import Any, Literal
 import httpx
 import numpy as np
 import orjson
+import structlog
 from aiogram import Bot
 from aiogram.client.session.base import BaseSession
 from aiogram.methods import SendMessage, TelegramMethod
 from aiogram.types import Chat, Message, Update, User
+from rich.console import Console
 
 from appliance import app as app_room
 from appliance.app import App, open_app
@@ -46,6 +49,7 @@ from models.ports import Embedder, EmbedderInfo, Vectors
 OPERATIONS = 100_000
 CONTROL_OPERATIONS = 3_000
 AT_ONCE = 8
+TOLD_EVERY = 2_000  # operations
 PEOPLE, OPEN, CLOSED = 24, 5, 9
 POSTS = 14  # of a channel at the start
 FIRST_CHANNEL, FIRST_PERSON = 1_600_000_000, 70_000
@@ -84,6 +88,7 @@ class Operation:
     removed: frozenset[str] = frozenset()
 
 
+out = Console(stderr=True, highlight=False)
 ROOM: Any = app_room  # where the embedder is wrapped and rights are broken
 CURRENT: ContextVar[Operation | None] = ContextVar("current", default=None)
 
@@ -402,13 +407,16 @@ async def live(town: Town, operations: int) -> None:
         return town.rng.choice(town.dialogues)[0] if town.dialogues else None
 
     dispatcher = create_dispatcher(app.verbs, courtesies, dialogue_of)
-    left = operations
+    left, began = operations, perf_counter()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://postfinder") as client:
 
         async def person() -> None:
             nonlocal left
             while left > 0:
                 left -= 1
+                if (done := operations - left) % TOLD_EVERY == 0:
+                    rate = done / (perf_counter() - began)
+                    out.print(f"{done:,} of {operations:,} operations, {len(town.leaks)} leaks, {rate:.0f} a second")
                 place = town.rng.randrange(PEOPLE)
                 dice = town.rng.random()
                 if dice < 0.12:
@@ -502,6 +510,7 @@ async def measure(
 
 def run() -> dict[str, Any]:
     """Run the whole town, then the broken ones."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     result = asyncio.run(measure(OPERATIONS, seed=1))
     controls = {how: asyncio.run(measure(CONTROL_OPERATIONS, seed=2, how=how))["leaks"] for how in ("memory", "posts")}
     return {**result, "people": PEOPLE, "channels": OPEN + CLOSED, "at_once": AT_ONCE, "leaks_of_broken": controls}

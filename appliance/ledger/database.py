@@ -10,11 +10,13 @@ import fcntl
 import os
 import queue
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -276,6 +278,21 @@ def _in_use(path: Path, by: str) -> StartupError:
     return StartupError(f"The ledger {path} is in use by {by}.", cure="Use the running appliance, or stop it first.")
 
 
+class _Absent:
+    """Says at once that pandas is absent: DuckDB asks at every parameter, and Python would look through its folders."""
+
+    @classmethod
+    def say(cls) -> None:
+        """Say so from now on, when it is absent."""
+        if not any(isinstance(finder, cls) for finder in sys.meta_path) and find_spec("pandas") is None:
+            sys.meta_path.insert(0, cls())
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Refuse pandas as an import of it would be refused; leave the rest to others."""
+        if name == "pandas":
+            raise ModuleNotFoundError("No module named 'pandas'", name=name)
+
+
 def _connect(path: Path, notes: list[str]) -> sa.Engine:
     """Open the file; when DuckDB cannot replay a log whose entries are all sound, set the log aside and say so."""
     engine = sa.create_engine(
@@ -291,10 +308,14 @@ def _connect(path: Path, notes: list[str]) -> sa.Engine:
         },
         pool_size=8,
         max_overflow=-1,
+        pool_reset_on_return=None,  # a read is no transaction, a write ends its own
+        skip_autocommit_rollback=True,  # rolling back nothing is an exception inside DuckDB: a third of a read
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         execution_options={"duckdb_copy_threshold": BULK_ROWS},
     )
+    engine.dialect.detect_autocommit_setting = lambda dbapi_conn: bool(dbapi_conn.autocommit)  # type: ignore[method-assign]
+    _Absent.say()
     try:
         _try(engine)
     except duckdb.Error as error:

@@ -462,8 +462,9 @@ class Ledger:
             "last_name": None if last_name is None else storable(last_name),
             "language": language,
         }
-        columns = (user.c.user_id, user.c.seen_at, *(user.c[name] for name in said))
-        known = sa.select(*columns).where(user.c.telegram_id == telegram_id)
+        columns = (user.c.user_id, user.c.seen_at, *(user.c[name] for name in said), membership.c.channel_id)
+        rights = user.outerjoin(membership, membership.c.user_id == user.c.user_id)
+        known = sa.select(*columns).select_from(rights).where(user.c.telegram_id == telegram_id)
 
         def save(connection: sa.Connection) -> int:
             found = connection.execute(known).first()
@@ -479,10 +480,12 @@ class Ledger:
 
         found = self._read(known)
         if found and self._said_by(found[0]) == said and now - found[0][1] < SEEN_AGAIN:
-            user_id = found[0][0]
+            user_id = found[0].user_id
+            mine = frozenset(row.channel_id for row in found if row.channel_id is not None)
         else:
             user_id = self._write(save)
-        return Asker(user_id=user_id, language=language, private_channels=self.private_channels(user_id))
+            mine = self.private_channels(user_id)
+        return Asker(user_id=user_id, language=language, private_channels=mine)
 
     def private_channels(self, user_id: int | None) -> frozenset[int]:
         """Return the closed channels that a person may read."""
@@ -491,7 +494,7 @@ class Ledger:
 
     def _said_by(self, row: Any) -> dict[str, Any]:
         values = open_row(self._vault, "user", dict(row._mapping))
-        return {name: value for name, value in values.items() if name not in {"user_id", "seen_at"}}
+        return {name: value for name, value in values.items() if name not in {"user_id", "seen_at", "channel_id"}}
 
     def _next_user_id(self, connection: sa.Connection) -> int:
         """Take the next number; not one that an erased person, or one newer than a restored backup, had."""
