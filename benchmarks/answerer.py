@@ -62,6 +62,8 @@ async def measure(rounds: int) -> dict[str, Any]:
                 data_dir=Path(folder) / "data",
                 weights_dir=ROOT / "weights",
                 generator_url=server.url,
+                remembered_answers=0,  # the model is asked each time
+                remembered_searches=0,
                 _env_file=None,
             )
             async with open_app(config) as app:

@@ -144,6 +144,7 @@ async def measure(answers: int, seed: int = 4) -> dict[str, Any]:
                 threads=2,
                 generator_url=server.url,
                 answer_above=0.0,  # the model is asked whatever the posts hold
+                remembered_answers=0,  # each time anew
                 _env_file=None,
             )
             async with open_app(config) as app:

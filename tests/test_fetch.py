@@ -81,6 +81,37 @@ def test_giving_up_keeps_what_came_and_the_next_pull_goes_on(card: AnswererCard,
     assert next(r for path, r in hub.asked if path.endswith(".safetensors")) != ""
 
 
+def test_what_another_revision_left_is_not_mixed_in(card: AnswererCard, hub: Hub, tmp_path: Path) -> None:
+    partial = tmp_path / f".{card.name}.partial"
+    partial.mkdir()
+    (partial / "tokenizer.json").write_bytes(b"[]" * 500)  # of the same size
+    (partial / "config.json").write_bytes(b"{}")
+    folder = pull(card, tmp_path, source=hub.url)
+    assert {name: (folder / name).read_bytes() for name in KEPT} == {name: FILES[name] for name in KEPT}
+
+
+def test_weights_without_one_of_their_shards_are_refused(card: AnswererCard, tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror" / card.repo
+    mirror.mkdir(parents=True)
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    index = {"weight_map": {f"layer{n}": shard for n, shard in enumerate(shards)}}
+    (mirror / "model.safetensors.index.json").write_text(json.dumps(index))
+    (mirror / shards[0]).write_bytes(WEIGHTS)
+    with pytest.raises(WeightsError, match=r"lacks model-00002-of-00002\.safetensors \(1 of 2 shards\)"):
+        pull(card, tmp_path / "w", source=str(tmp_path / "mirror"))
+    assert not (tmp_path / "w" / card.name).exists()
+    (mirror / shards[1]).write_bytes(WEIGHTS)
+    assert pull(card, tmp_path / "w", source=str(tmp_path / "mirror")).is_dir()
+
+
+def test_heads_alone_are_no_weights(tmp_path: Path) -> None:
+    bge = load_card("bge-m3")
+    mirror = tiny_m3.make(tmp_path / "mirror" / bge.repo)
+    (mirror / "model.safetensors").rename(mirror / "model.pkl")
+    with pytest.raises(WeightsError, match="no safetensors"):
+        pull(bge, tmp_path / "w", source=str(tmp_path / "mirror"))
+
+
 def test_a_second_pull_asks_the_hub_nothing(card: AnswererCard, hub: Hub, tmp_path: Path) -> None:
     pull(card, tmp_path, source=hub.url)
     hub.asked.clear()

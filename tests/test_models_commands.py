@@ -53,12 +53,21 @@ def test_plan_for_a_card_bought_tomorrow() -> None:
         (("quantize", "t-lite-it-2.1-fp8"), "served as it is published"),
         (("quantize", "t-lite-it-2.1-4bit"), "models pull"),
         (("bundle", "bge-m3"), "models pull"),
-        (("unbundle", "missing.tar"), "not a whole bundle"),
+        (("unbundle", "missing.tar"), "There is no file missing.tar"),
+        (("unbundle", "pyproject.toml"), "not a whole bundle"),
         (("plan", "qwen3-4b-gguf", "--answers", "9999"), "are free"),
         (("plan", "qwen3-4b-gguf", "--context", "65536"), "reads 32768 tokens"),
         (("serve", "qwen3-4b-gguf", "--answers", "1"), "models pull"),
         (("serve", "frida", "--vllm"), "vLLM does not serve frida"),
-        (("serve", "frida"), "models pull"),
+        (("serve", "frida"), "Serve bge-m3"),
+        (("serve", "bge-reranker-v2-m3"), "POSTFINDER_RERANKER=bge-reranker-v2-m3"),
+        (("pull", "multilingual-e5-small"), "nothing to pull"),
+        (("pull", "bge-m3", "--from", "/nowhere"), "BAAI/bge-m3/ as the hub has it"),
+        (("plan", "--vram", "nan"), "--vram GIB"),
+        (("plan", "--vram", "inf"), "--vram GIB"),
+        (("plan", "--vram", "1e300"), "--vram GIB"),
+        (("plan", "--vram", "-8"), "--vram GIB"),
+        (("plan", "t-lite-it-2.1-4bit", "--vram", "8"), "--answers 1"),
         (("warm", "http://127.0.0.1:9/v1"), "cannot be reached"),
     ],
 )
@@ -68,6 +77,19 @@ def test_what_cannot_be_done_is_one_line_with_the_cure(words: tuple[str, ...], s
     assert result.exit_code == 1
     assert says in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    with serving_hub(Hub("t-tech/T-lite-it-2.1", FILES)) as hub:
+        pulled = run("pull", "t-lite-it-2.1-4bit", "--from", hub.url, weights=tmp_path / "a file")
+        assert run("pull", "t-lite-it-2.1-4bit", "--from", hub.url, weights=tmp_path / "w").exit_code == 0
+    assert pulled.exit_code == 1
+    assert "a file" in pulled.output
+    bundled = run("bundle", "t-lite-it-2.1-4bit", "--to", str(tmp_path / "no" / "m.tar"), weights=tmp_path / "w")
+    assert bundled.exit_code == 1
+    assert "There is no folder" in bundled.output
+    assert "Traceback" not in pulled.output + bundled.output
 
 
 def test_no_gpu_says_how_to_plan_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +102,10 @@ def test_no_gpu_says_how_to_plan_anyway(monkeypatch: pytest.MonkeyPatch) -> None
 def test_pull_verify_bundle_unbundle_remove(tmp_path: Path) -> None:
     with serving_hub(Hub("t-tech/T-lite-it-2.1", FILES)) as hub:
         assert run("pull", "t-lite-it-2.1-4bit", "--from", hub.url, weights=tmp_path / "a").exit_code == 0
-    assert "3 files" in run("verify", "t-lite-it-2.1-4bit", weights=tmp_path / "a").output
+    assert (
+        "3 files as they were pulled, revision 0123"
+        in run("verify", "t-lite-it-2.1-4bit", weights=tmp_path / "a").output
+    )
     tar = str(tmp_path / "m.tar")
     assert run("bundle", "t-lite-it-2.1-4bit", "--to", tar, weights=tmp_path / "a").exit_code == 0
     assert "whole and checked" in run("unbundle", tar, weights=tmp_path / "b").output
@@ -89,7 +114,8 @@ def test_pull_verify_bundle_unbundle_remove(tmp_path: Path) -> None:
     )
     assert refused.exit_code == 1
     assert "models quantize" in refused.output  # still in 16 bits
-    assert run("remove", "t-lite-it-2.1-4bit", weights=tmp_path / "b").exit_code == 0
+    assert "GB free again" in run("remove", "t-lite-it-2.1-4bit", weights=tmp_path / "b").output
+    assert "Nothing of" in run("remove", "t-lite-it-2.1-4bit", weights=tmp_path / "b").output
     assert run("verify", "t-lite-it-2.1-4bit", weights=tmp_path / "b").exit_code == 1
 
 

@@ -106,7 +106,7 @@ def test_refusal_names_every_share_and_the_cure() -> None:
 
 @pytest.mark.parametrize(
     ("vram", "asked", "context", "cure"),
-    [(24, 16, 8192, "Ask for 4 answers"), (24, 4, 32768, "Ask for 1 answers"), (8, 1, 2048, "smaller model")],
+    [(24, 16, 8192, "Ask for --answers 4"), (24, 4, 32768, "Ask for --answers 1"), (8, 1, 2048, "smaller model")],
 )
 def test_the_cure_of_a_refusal_is_true(vram: float, asked: int, context: int, cure: str) -> None:
     with pytest.raises(DoesNotFit, match=cure):
@@ -158,7 +158,7 @@ def test_a_gguf_is_planned_for_the_hosts_memory_and_refused_beyond_it() -> None:
         cache.bytes == 2 * 8192 * 2 * 36 * 8 * 128 * 2
     )  # answers × tokens × (keys, values) × layers × heads × width × 2
     assert working.bytes < GIB / 8
-    with pytest.raises(DoesNotFit, match="fewer answers"):
+    with pytest.raises(DoesNotFit, match="fewer --answers"):
         plan_cpu(card, memory_gib=4, answers_at_once=2, context=8192)
     with pytest.raises(DoesNotFit, match="32768"):
         plan_cpu(card, memory_gib=900, context=65536)
