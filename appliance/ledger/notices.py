@@ -78,11 +78,14 @@ class Notices:
 
     def insert(self, connection: sa.Connection, notices: Sequence[Notice]) -> int:
         """Do so within a transaction."""
-        added = 0
+        ids = [one.id for one in notices]
+        stored = sa.select(notice.c.notice_id).where(notice.c.notice_id.in_(ids))
+        known = {row[0] for row in connection.execute(stored)}
+        rows = []
         for one in notices:
-            known = sa.select(notice.c.notice_id).where(notice.c.notice_id == one.id)
-            if connection.execute(known).first() is not None:
+            if one.id in known:
                 continue
+            known.add(one.id)
             row = {
                 "notice_id": one.id,
                 "user_id": one.user_id,
@@ -90,9 +93,10 @@ class Notices:
                 "body": json.dumps(one.body, ensure_ascii=False),
             }
             times = {"not_before": one.not_before, "made_at": datetime.now(UTC), "queued_at": None}
-            connection.execute(sa.insert(notice).values(**seal_row(self._vault, "notice", row), **times))
-            added += 1
-        return added
+            rows.append({**seal_row(self._vault, "notice", row), **times})
+        if rows:
+            connection.execute(sa.insert(notice), rows)
+        return len(rows)
 
     def due(self, now: datetime, limit: int = 100, kinds: Iterable[str] = ()) -> list[Notice]:
         """List what may be told now and was not, the oldest first.
