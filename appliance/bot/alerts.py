@@ -140,10 +140,10 @@ async def alert_told(notice: Notice, verbs: Verbs) -> list[SendMessage]:
 
 
 def _made(made: Alert, language: Language) -> tuple[Text, InlineKeyboardMarkup]:
-    levels = []
+    levels, chosen = [], min(LEVELS, key=lambda above: abs(above - made.above))
     for number, above in enumerate(LEVELS):
         name = say(f"alert_level_{number}", language)
-        is_it = abs(made.above - above) < 1e-6
+        is_it = above == chosen
         data = f"a:l:{made.alert_id}:{number}"
         levels.append(InlineKeyboardButton(text=f"✓ {name}" if is_it else name, callback_data=data))
     stop = InlineKeyboardButton(text=say("alert_stop", language), callback_data=f"a:s:{made.alert_id}")
