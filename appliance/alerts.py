@@ -26,7 +26,7 @@ from models.ports import Vectors
 MAX_CHARS = 200
 COMPARED = 200  # chunks of new posts nearest to an alert
 GENERAL_S = 3600.0  # how long the mean and the spread of an alert's cosines are remembered
-STRICT, USUAL, WIDE = 0.13, 0.04, 0.02  # probabilities of relevance, chosen by `postfinder bench alerts`
+STRICT, USUAL, WIDE = 0.124, 0.039, 0.021  # probabilities of relevance, chosen by `postfinder bench alerts`
 LEVELS = (STRICT, USUAL, WIDE)
 
 

@@ -10,7 +10,15 @@ from datetime import UTC, datetime
 from appliance.ledger import Ledger
 from appliance.ledger.notices import Notice
 
-__all__ = ["Notice", "Notices"]
+__all__ = ["Later", "Notice", "Notices"]
+
+
+class Later(Exception):
+    """Raised by who tells a notice: it may be told at `until`, not now."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(until)
+        self.until = until
 
 
 @dataclass(slots=True)
@@ -44,6 +52,10 @@ class Notices:
         """Seconds until the next one of these kinds may be told; None when none waits."""
         moment = await asyncio.to_thread(self.ledger.notices.next_at, list(kinds))
         return None if moment is None else max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+    async def postpone(self, notice_id: str, until: datetime) -> None:
+        """Tell one later."""
+        await asyncio.to_thread(self.ledger.notices.postpone, notice_id, until)
 
     async def queued(self, ids: Sequence[str]) -> None:
         """Say that these went to the sender, or need not be told any more."""

@@ -90,11 +90,11 @@ def heard(search_set: SearchSet, embedder: Embedder) -> list[Heard]:
 
 
 def level(alerts: list[Heard], posts: int, most: float) -> float:
-    """Return the lowest probability, in hundredths rounded up, at which others ring no oftener than allowed."""
+    """Return the lowest probability, in thousandths rounded up, at which others ring no oftener than allowed."""
     allowed = math.floor(most * len(alerts) * posts / 1000)
     chances = np.sort(np.concatenate([alert.others for alert in alerts]))[::-1]
     lowest = float(chances[allowed]) if allowed < len(chances) else NEVER
-    return math.floor(lowest * 100 + 1) / 100
+    return math.floor(lowest * 1000 + 1) / 1000
 
 
 def judge(alerts: list[Heard], posts: int, above: float) -> dict[str, float]:

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from appliance.app import App
 from appliance.bot import outbox
+from appliance.bot.pacing import Pace
 from appliance.texts import TEXTS, say
 from tests.neighbours import ANNA, BORIS, CHLOE, GROUP, KNOWN, TEN, Town, buttons, open_town, people
 from tests.servers.botapi import SCHEMA_FILE, BotApi
@@ -149,33 +150,39 @@ async def test_commands_of_strangers_and_forged_presses_are_borne(town: Town) ->
     assert not [text for text in said if "Traceback" in text or "Error" in text]
 
 
+@pytest.mark.parametrize("paced", [True, False])
 async def test_several_people_at_once_under_faults_lose_nothing_and_get_nothing_twice(
-    town: Town, app: App, monkeypatch: pytest.MonkeyPatch
+    town: Town, app: App, monkeypatch: pytest.MonkeyPatch, paced: bool
 ) -> None:
+    """Telegram's limits, twice as fast, hold; a bot that does not pace itself breaks them, and loses nothing."""
     monkeypatch.setattr(outbox, "FIRST_RETRY_S", 0.05)
     monkeypatch.setattr("appliance.bot.intake.backoff_s", lambda failures: 0.05)
     server = town.server
+    server.flood.limits = Limits(chat_per_s=2, group_per_min=40, overall_per_s=60)
     server.faults += [Fault("429", ("sendMessage", "editMessageText"), probability=0.05)]
     server.faults += [Fault("500", probability=0.12), Fault("502", probability=0.08)]
     server.faults += [Fault("500", ("getUpdates",), probability=0.1)]
-    crowd = range(601, 607)
+    crowd = range(601, 607) if paced else range(611, 617)
     for who in crowd:
         server.add_user(who, f"Сосед {who}")
 
     async def converse(who: int) -> list[str]:
+        for _ in range(8):
+            server.say(who, "/quiet off")
+        await server.until(lambda: len(server.from_bot(who)) == 8, 60)
         script = (TEN[who % 10], "/alert отключение воды", "/search грядки", "/new", "/quiet off", "/missed")
         said = [(await town.ask(who, words))["text"] for words in script]
-        found = server.from_bot(who)[2]
+        found = server.from_bot(who)[10]
         server.press(who, found["message_id"], next(b for b in buttons(found) if b.startswith("📅")))
         await server.until(lambda: say("period_d", "ru") in buttons(server.messages[who][found["message_id"]]), 60)
-        answer = server.from_bot(who)[0]
+        answer = server.from_bot(who)[8]
         server.press(who, answer["message_id"], "👎")
         await server.until(lambda: say("reason_wrong", "ru") in buttons(server.messages[who][answer["message_id"]]), 60)
         server.modes.whisper(who, f"/whisper {KNOWN}", GROUP)
         await server.until(lambda: server.modes.whispered(who, GROUP), 60)
         return said
 
-    async with town.bot() as journal:
+    async with town.bot(pace=Pace(speed=2 if paced else 1000)) as journal:
         said = await asyncio.gather(*(converse(who) for who in crowd))
         await town.quiet(journal)
         counts = journal.counts()
@@ -183,10 +190,11 @@ async def test_several_people_at_once_under_faults_lose_nothing_and_get_nothing_
     for who, texts in zip(crowd, said, strict=True):
         mine = server.from_bot(who)
         assert len(texts) == 6
-        assert len(mine) == 6  # each said once; what a press changes is edited
+        assert len(mine) == 8 + 6  # each said once; what a press changes is edited
         assert len(server.modes.whispered(who, GROUP)) == 1
         assert [words for words in texts[1:] if words == say("error", "ru")] == []
     assert server.flood.violations == 0
+    assert (server.stats()["over_limit"] == 0) is paced
     assert {429, 500, 502} <= {status for *_, status in server.calls}
 
 

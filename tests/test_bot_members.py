@@ -16,10 +16,11 @@ import pytest_asyncio
 
 from appliance import sample, talks
 from appliance.app import App
-from appliance.bot import courtesies, finding, modes
+from appliance.bot import courtesies, finding, modes, notices
 from appliance.bot.finding import query_in
 from appliance.bot.modes import looks_asked
 from appliance.journal import Journal
+from appliance.notices import Notice
 from appliance.schema import Channel, Final, Part, Piece, Post, Question, Sentence
 from appliance.texts import say
 from appliance.verbs import Verbs
@@ -43,7 +44,7 @@ from tests.servers.botapi_text import clickable
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-STRANGER, TOPIC = 509, 42
+STRANGER, DORA, EVA, TOPIC = 509, 510, 511, 42
 NEWS = Channel(id=1777000003, title="Новости двора", username="novosti_dvora")
 
 
@@ -60,7 +61,8 @@ async def town(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
     monkeypatch.setattr(talks, "SURVEY_AFTER", 1000)
     async with BotApi(limits=Limits(speed=1000)) as server:
         people(server)
-        server.add_user(STRANGER, "Гость")
+        for who, name in ((STRANGER, "Гость"), (DORA, "Дора"), (EVA, "Ева")):
+            server.add_user(who, name)
         server.admins[GROUP] = {ANNA, server.me["id"]}
         yield Town(server, tmp_path / "journal.sqlite", app.verbs)
         for chat, topic in list(app.ledger.chats.of("mode")):
@@ -452,6 +454,57 @@ async def test_an_alert_is_made_told_once_inside_rights_and_stopped(town: Town, 
         wider = await town.ask(ANNA, "/alert ремонт лифта")
         assert await pressed(town, journal, ANNA, wider, say("alert_level_2", "ru")) == say("alert_changed", "ru")
         assert f"✓ {say('alert_level_2', 'ru')}" in buttons(town.server.messages[ANNA][wider["message_id"]])
+
+
+def waiting(app: App) -> list[Notice]:
+    return app.ledger.notices.due(datetime.now(UTC) + timedelta(days=2), kinds=["alert"])
+
+
+async def test_an_alert_waits_for_the_end_of_quiet_hours_whatever_else_it_waited_for(town: Town, app: App) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    hours = f"{hour.hour}-{(hour.hour + 2) % 24} +0"
+    async with town.bot() as journal:
+        await town.ask(DORA, "/alert ремонт домофона")
+        await town.ask(DORA, f"/quiet {hours}")
+        await app.verbs.ingest([Post(NEWS.id, 20, datetime.now(UTC), "В субботу начнут ремонт домофона в подъезде.")])
+        await app.verbs.alerts.ring()
+        (one,) = waiting(app)
+        assert one.not_before == hour + timedelta(hours=2)
+        await app.verbs.notices.postpone(one.id, datetime.now(UTC))  # due in the middle of the quiet, after a stop
+        app.verbs.notices.bell()
+        await town.server.until(lambda: waiting(app)[0].not_before == hour + timedelta(hours=2), 20)
+        await town.quiet(journal)
+        assert len(town.server.from_bot(DORA)) == 2
+        await town.ask(DORA, "/quiet off")
+        await app.verbs.notices.postpone(one.id, datetime.now(UTC))  # the hours have passed
+        app.verbs.notices.bell()
+        await town.server.until(lambda: len(town.server.from_bot(DORA)) == 4, 20)
+        await town.quiet(journal)
+        assert "ремонт домофона" in town.server.from_bot(DORA)[-1]["text"]
+        assert not waiting(app)
+
+
+async def test_while_answering_is_paused_alerts_wait_and_stale_ones_are_dropped(
+    town: Town, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "PAUSED_LOOK_S", 0.05)
+    async with town.bot() as journal:
+        await town.ask(EVA, "/alert потерялась кошка")
+        await app.verbs.admission.pause(actor=None, name="Старшая")
+        cats = [f"Потерялась {colour} кошка, видели у пруда." for colour in ("рыжая", "серая")]
+        await app.verbs.ingest([Post(NEWS.id, 30 + n, datetime.now(UTC), cat) for n, cat in enumerate(cats)])
+        await app.verbs.alerts.ring()
+        one, old = sorted(waiting(app), key=lambda notice: notice.body["post"][1])
+        await app.verbs.notices.postpone(old.id, datetime.now(UTC) - timedelta(days=4))
+        await asyncio.sleep(0.5)
+        await town.quiet(journal)
+        assert len(town.server.from_bot(EVA)) == 1
+        assert {notice.id for notice in waiting(app)} == {one.id, old.id}
+        await app.verbs.admission.resume(actor=None)
+        await town.server.until(lambda: not waiting(app), 20)
+        await town.quiet(journal)
+        told = town.server.from_bot(EVA)[1:]
+        assert ["рыжая" in message["text"] for message in told] == [True]
 
 
 async def test_quiet_hours_are_read_and_kept(town: Town, app: App) -> None:

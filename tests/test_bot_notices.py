@@ -41,7 +41,7 @@ def stores(tmp_path: Path) -> Iterator[tuple[Ledger, Journal, int]]:
 
 
 async def tell_until_quiet(ledger: Ledger, journal: Journal) -> None:
-    verbs: Any = SimpleNamespace(notices=Notices(ledger))
+    verbs: Any = SimpleNamespace(admission=SimpleNamespace(paused=None), notices=Notices(ledger))
     task = asyncio.create_task(notices.tell(verbs, journal))
     try:
         async with asyncio.timeout(20):
@@ -84,7 +84,7 @@ async def test_one_that_cannot_be_told_holds_up_nobody(
     bodies: list[dict[str, Any]] = [{}, {"n": 1}, {"n": 2}]
     ledger.notices.add([Notice(f"alert:{n}", anna, "alert", body, NOW) for n, body in enumerate(bodies)])
     ledger.notices.add([Notice("other", anna, "unknown", {}, NOW)])  # somebody else's kind
-    verbs: Any = SimpleNamespace(notices=Notices(ledger))
+    verbs: Any = SimpleNamespace(admission=SimpleNamespace(paused=None), notices=Notices(ledger))
     task = asyncio.create_task(notices.tell(verbs, journal))
     async with asyncio.timeout(20):
         while ledger.notices.due(datetime.now(UTC), kinds=["alert"]):  # noqa: ASYNC110

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from appliance.admission import Admission
 from appliance.app import App, open_app
-from appliance.bot import run_bot
+from appliance.bot import figures, run_bot
 from appliance.bot.order import read_term
 from appliance.bot.pacing import Pace
 from appliance.errors import BadInput, NotAllowed, Paused
@@ -285,6 +285,31 @@ async def test_the_switch_pauses_every_door_survives_a_restart_and_says_who(talk
     await talk.ask(OLGA, "/pause Переезжаем, вернёмся к вечеру")
     assert (await talk.ask(BORIS, "Hello, anyone?"))["text"] == "Переезжаем, вернёмся к вечеру"
     assert (await talk.ask(OLGA, "/resume"))["text"] == say("resumed_now", "ru")
+
+
+async def test_numbers_come_as_a_picture_and_words_and_as_words_alone_when_pictures_fail(talk: Talk) -> None:
+    documents = talk.server.documents
+    assert (await talk.ask(ANNA, "/stats"))["text"] == say("unknown_command", "ru")
+    await talk.ask(ANNA, KNOWN)
+    await talk.quiet()
+    before, shown = len(documents), await talk.app.verbs.numbers()
+    assert shown["questions"] > 0
+    await talk.ask(OLGA, "/stats")
+    await talk.quiet()
+    picture, words = talk.texts(OLGA)
+    assert picture == "…"  # a message without words of its own
+    ((chat, content),) = documents[before:]
+    assert chat == OLGA
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(content[16:20]) >= 800  # pixels across
+    assert words.startswith(say("stats_title", "ru", days=shown["days"]))
+    assert figures.number(shown["questions"]) in words
+    talk.server.faults.append(Fault("500", ("sendPhoto",)))
+    try:
+        assert (await talk.ask(OLGA, "/stats"))["text"] == words
+    finally:
+        talk.server.faults.clear()
+    assert len(documents) == before + 1
 
 
 async def test_strangers_and_forgers_are_refused_without_a_trace(talk: Talk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from aiogram import F, Router
@@ -11,7 +12,7 @@ from aiogram.methods import EditMessageReplyMarkup, EditMessageText, SendMessage
 from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.formatting import Bold, Text, TextLink
 
-from appliance.alerts import LEVELS
+from appliance.alerts import LEVELS, not_before
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.render import inert, short
@@ -19,7 +20,7 @@ from appliance.bot.who import Calls, said, toast, who_asks
 from appliance.errors import PostFinderError
 from appliance.journal import Outgoing
 from appliance.ledger.alerts import Alert
-from appliance.notices import Notice
+from appliance.notices import Later, Notice
 from appliance.schema import Asker, Language
 from appliance.text import clean
 from appliance.texts import say
@@ -111,7 +112,10 @@ async def pressed(query: CallbackQuery, message: Message, verbs: Verbs, courtesi
 
 
 async def alert_told(notice: Notice, verbs: Verbs) -> list[SendMessage]:
-    """Tell a person of a post, if they may still see it and still want to hear of it."""
+    """Tell a person of a post, if they may still see it and still want to hear of it; not in their quiet hours."""
+    now = datetime.now(UTC)
+    if (until := not_before(now, await verbs.talks.quiet_hours(notice.asker), verbs.alerts.config)) > now:
+        raise Later(until)  # it had waited for something else until then
     language, body = notice.asker.language, notice.body
     if not body:
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import structlog
@@ -14,12 +15,14 @@ from appliance.bot.held import draft_told
 from appliance.bot.news import SAID, news_told
 from appliance.bot.outgoing import outgoing
 from appliance.journal import Journal, Outgoing
-from appliance.notices import Notice
+from appliance.notices import Later, Notice
 from appliance.verbs import Verbs
 
 log = structlog.get_logger()
 
 LONGEST_WAIT_S = 60.0  # the bell was missed: look anyway
+PAUSED_LOOK_S = 5.0  # while answering is paused nothing is told: look again
+STALE = {"alert": timedelta(days=3)}  # after that it is no news any more; other kinds are told whenever it is
 Teller = Callable[[Notice, Verbs], Awaitable[list[SendMessage]]]
 
 # How each kind is told, with the person's rights of this moment; no calls when there is nothing to tell any more.
@@ -27,7 +30,7 @@ TELLERS: dict[str, Teller] = {"alert": alert_told, "draft": draft_told, **dict.f
 
 
 async def tell(verbs: Verbs, journal: Journal) -> None:
-    """Hand notices to the sender for ever, each once.
+    """Hand notices to the sender for ever, each once; while answering is paused they wait.
 
     A stop between the outbox and the ledger's mark hands a notice over again: the outbox knows its name.
 
@@ -40,13 +43,22 @@ async def tell(verbs: Verbs, journal: Journal) -> None:
     verbs.notices.bell = lambda: cast(None, loop.call_soon_threadsafe(rung.set))
     while True:
         rung.clear()
-        while due := await verbs.notices.due(TELLERS):
+        while verbs.admission.paused is None and (due := await verbs.notices.due(TELLERS)):
             calls: list[Outgoing] = []
+            done: list[str] = []
             for notice in due:
-                calls += await told(notice, verbs)
+                try:
+                    calls += await told(notice, verbs)
+                except Later as later:
+                    await verbs.notices.postpone(notice.id, later.until)
+                else:
+                    done.append(notice.id)
             if calls:
                 await asyncio.to_thread(journal.enqueue, calls)
-            await verbs.notices.queued([notice.id for notice in due])
+            await verbs.notices.queued(done)
+        if verbs.admission.paused is not None:
+            await asyncio.sleep(PAUSED_LOOK_S)
+            continue
         wait_s = await verbs.notices.wait_s(TELLERS)
         try:
             async with asyncio.timeout(LONGEST_WAIT_S if wait_s is None else min(wait_s, LONGEST_WAIT_S)):
@@ -56,7 +68,9 @@ async def tell(verbs: Verbs, journal: Journal) -> None:
 
 
 async def told(notice: Notice, verbs: Verbs) -> list[Outgoing]:
-    """Return a notice's messages, named after it."""
+    """Return a notice's messages, named after it; none when it is stale."""
+    if datetime.now(UTC) - notice.not_before > STALE.get(notice.kind, timedelta.max):
+        return []
     try:
         calls = await TELLERS[notice.kind](notice, verbs)
     except (KeyError, TypeError, ValueError, IndexError) as error:  # one that cannot be read holds up nobody

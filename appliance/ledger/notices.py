@@ -149,6 +149,11 @@ class Notices:
         moment: datetime | None = rows[0][0]
         return moment
 
+    def postpone(self, notice_id: str, until: datetime) -> None:
+        """Let one wait until a moment."""
+        later = sa.update(notice).where(notice.c.notice_id == notice_id).values(not_before=until)
+        self._database.write(lambda connection: connection.execute(later))
+
     def queued(self, ids: Sequence[str]) -> None:
         """Say that these went to the sender, or need not be told any more; forget those told long ago."""
         now = datetime.now(UTC)

@@ -41,7 +41,7 @@ async def main(folder: Path, user_id: int, first: int) -> None:
     vault = Vault.open(folder / "master.key", folder)
     ledger = Ledger.open(folder / "ledger.duckdb", vault)
     journal = Journal.open(folder / "journal.sqlite", vault)
-    verbs: Any = SimpleNamespace(notices=Notices(ledger), ledger=ledger)
+    verbs: Any = SimpleNamespace(admission=SimpleNamespace(paused=None), notices=Notices(ledger), ledger=ledger)
     await asyncio.gather(notices.tell(verbs, journal), note(verbs, user_id, first))
 
 
