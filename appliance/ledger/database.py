@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 import duckdb
@@ -278,19 +279,21 @@ def _in_use(path: Path, by: str) -> StartupError:
     return StartupError(f"The ledger {path} is in use by {by}.", cure="Use the running appliance, or stop it first.")
 
 
-class _Absent:
-    """Says at once that pandas is absent: DuckDB asks at every parameter, and Python would look through its folders."""
+def _settle_pandas() -> None:
+    """Let DuckDB look for pandas once.
 
-    @classmethod
-    def say(cls) -> None:
-        """Say so from now on, when it is absent."""
-        if not any(isinstance(finder, cls) for finder in sys.meta_path) and find_spec("pandas") is None:
-            sys.meta_path.insert(0, cls())
+    It does so twice for every value of a statement, and a module that is missing takes longer to look for than the
+    statement. What it finds it holds: for this one statement it finds an empty module.
+    """
+    if find_spec("pandas") is None:
+        sys.modules["pandas"] = ModuleType("pandas")
+        try:
+            duckdb.connect().execute("select ?", [0]).fetchall()
+        finally:
+            del sys.modules["pandas"]
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Refuse pandas as an import of it would be refused; leave the rest to others."""
-        if name == "pandas":
-            raise ModuleNotFoundError("No module named 'pandas'", name=name)
+
+_settle_pandas()
 
 
 def _connect(path: Path, notes: list[str]) -> sa.Engine:
@@ -315,7 +318,6 @@ def _connect(path: Path, notes: list[str]) -> sa.Engine:
         execution_options={"duckdb_copy_threshold": BULK_ROWS},
     )
     engine.dialect.detect_autocommit_setting = lambda dbapi_conn: bool(dbapi_conn.autocommit)  # type: ignore[method-assign]
-    _Absent.say()
     try:
         _try(engine)
     except duckdb.Error as error:

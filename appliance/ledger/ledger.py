@@ -567,13 +567,13 @@ class Ledger:
         -------
         list of QuestionRow
         """
+        # Without a LIMIT: with one, DuckDB leaves the index and reads the whole table.
         statement = (
             sa.select(*QUESTION_COLUMNS)
             .where(question.c.dialogue_id == dialogue_id)
-            .order_by(question.c.asked_at.desc(), question.c.question_id.desc())
-            .limit(limit)
+            .order_by(question.c.asked_at, question.c.question_id)
         )
-        return [self._question_of(row) for row in reversed(self._read(statement))]
+        return [self._question_of(row) for row in self._read(statement)[-limit:]]
 
     def rate(self, question_id: str, user_id: int | None, vote: Vote, reason: str = "") -> bool:
         """Store a rating; the last one of a person counts.
