@@ -132,8 +132,10 @@ def create_api(
     async def on_gone(request: Request, error: ListenerGone) -> Response:
         return Response(status_code=499)  # nobody reads it; the log does
 
-    api.include_router(desk(verbs, config, partial(is_operator, admin_token=admin_token)))
+    # Routes are tried in this order: what is asked a hundred times a second stands first.
     api.include_router(asking(verbs, config, admin_token))
+    if hook is not None:
+        api.include_router(receiving(hook))
     api.include_router(reading(verbs, admin_token))
 
     def asker_of(request: Request, language: Language | None, scope: str) -> tuple[Asker, Door]:
@@ -141,12 +143,11 @@ def create_api(
 
     api.include_router(exploring(verbs, asker_of, PROBLEMS))
     api.include_router(health(verbs, metrics))
+    api.include_router(desk(verbs, config, partial(is_operator, admin_token=admin_token)))
     api.include_router(operating(verbs, admin_token))
     api.include_router(administering(verbs, partial(only_operator, admin_token=admin_token)))
     api.include_router(caring(verbs, partial(only_operator, admin_token=admin_token)))
     api.include_router(communing(verbs, partial(only_operator, admin_token=admin_token)))
-    if hook is not None:
-        api.include_router(receiving(hook))
     api.mount("/assets", StaticFiles(directory=PAGE))
     return api
 
