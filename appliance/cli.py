@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from appliance import __version__, sample, settings_docs
@@ -341,7 +341,7 @@ def reindex(
 
 async def _reindex(client: httpx.AsyncClient, body: dict[str, Any], json: bool) -> None:
     last: dict[str, Any] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=err, disable=json) as bar:
         task = bar.add_task("opening", total=None)
         headers = {"Accept": "text/event-stream"}

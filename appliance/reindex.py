@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from appliance.chunking import chunks_of
-from appliance.errors import BadInput, PostFinderError
+from appliance.errors import BadCommand, StoreError
 from appliance.hot import Scope
 from appliance.index import Index
 from appliance.ledger import Ledger
@@ -64,27 +64,33 @@ async def reindex(
 
     Raises
     ------
-    BadInput
+    BadCommand
         It serves already, another one is being built, or there is nothing to go back to.
-    PostFinderError
-        The model cannot be opened, or its index finds less than the old one; the old one goes on serving.
+        Or the model cannot be opened or fails, or its index finds less than the old one; the old one goes on serving.
+    StoreError
+        The appliance stops.
     """
     if rollback:
         card = shelf.choice.previous
         if not card:
-            raise BadInput("There is no index to go back to.", cure="`postfinder reindex --model CARD` makes another.")
+            raise BadCommand(
+                "There is no index to go back to.", cure="`postfinder reindex --model CARD` makes another."
+            )
     if shelf.job is None or shelf.job.done():
         if card == shelf.now.embedder.info.card:
-            raise BadInput(f"The embedder {card} is in service already.", cure="Name another with --model.")
+            raise BadCommand(f"The embedder {card} is in service already.", cure="Name another with --model.")
         shelf.progress = ReindexProgress(card=card, before=shelf.now.embedder.info.card)
         shelf.job = asyncio.create_task(asyncio.to_thread(_build, card, shelf, ledger, load, force or rollback))
     elif shelf.progress is not None and shelf.progress.card != card:
-        raise BadInput(f"The index of {shelf.progress.card} is being built.", cure="Wait for its end.")
+        raise BadCommand(f"The index of {shelf.progress.card} is being built.", cure="Wait for its end.")
     job = shelf.job
     while not (await asyncio.wait({job}, timeout=PROGRESS_EVERY_S))[0]:
         if shelf.progress is not None:
             yield shelf.progress
-    job.result()
+    try:
+        job.result()
+    except ModelError as error:
+        raise BadCommand(error.args[0], cure=error.cure or "Run the command again: it goes on from here.") from error
     if shelf.progress is not None:
         yield shelf.progress
 
@@ -99,10 +105,7 @@ async def stop(shelf: Shelf) -> None:
 def _build(card: str, shelf: Shelf, ledger: Ledger, load: Callable[[str], Embedder], force: bool) -> None:
     """Open, fill, check, switch. Blocking."""
     started = monotonic()
-    try:
-        embedder = load(card)
-    except ModelError as error:
-        raise PostFinderError(str(error)) from error
+    embedder = load(card)
 
     def tell(**fields: object) -> None:
         assert shelf.progress is not None
@@ -115,14 +118,14 @@ def _build(card: str, shelf: Shelf, ledger: Ledger, load: Callable[[str], Embedd
         total = sum(ledger.post_counts().values())
         for start in range(0, len(missing), POSTS_A_BATCH):
             if shelf.stop.is_set():
-                raise PostFinderError("Building the index was stopped.", cure="The same command goes on with it.")
+                raise StoreError("Building the index was stopped.", cure="The same command goes on with it.")
             tell(stage="building", posts=total - len(missing) + start, of=total)
             bare |= _fill(missing[start : start + POSTS_A_BATCH], embedder, index, shelf, ledger)
     tell(stage="checking", posts=len(index.posts()))
     mine, theirs, overlap = compare(Pair(embedder, index), shelf.now, ledger)
     tell(self_retrieval=mine, self_retrieval_before=theirs, overlap=overlap)
     if mine < AS_GOOD * theirs and not force:
-        raise PostFinderError(
+        raise BadCommand(
             f"With {card}, {mine:.0%} of sampled posts find themselves; with the one in service, {theirs:.0%}.",
             cure="The old index goes on serving. --force switches all the same.",
         )
@@ -131,7 +134,7 @@ def _build(card: str, shelf: Shelf, ledger: Ledger, load: Callable[[str], Embedd
         index.remove(sorted(index.posts() - _wanted(ledger)))
         held, before = len(index.posts()), len(shelf.now.index.posts())
         if held < before and not force:
-            raise PostFinderError(
+            raise BadCommand(
                 f"The new index holds {held} posts, the one in service {before}.",
                 cure="The old index goes on serving. Run the command again, or with --force.",
             )

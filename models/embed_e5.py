@@ -183,7 +183,7 @@ def _graph(weights_dir: Path, spare: Path) -> Path:
     log.info("embedder.build", file=target.name)
     started = time.monotonic()
     built = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "models.e5_graph", str(target)],
+        [sys.executable, "-m", "models.e5_graph", str(target.absolute())],  # it runs elsewhere
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,

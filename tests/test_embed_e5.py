@@ -97,6 +97,13 @@ def test_prefixes_keep_their_space(card: EmbedderCard) -> None:
     assert (card.query_prefix, card.passage_prefix) == ("query: ", "passage: ")
 
 
+def test_a_relative_folder_is_that_of_who_starts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = load_embedder(CARD, weights_dir=Path("kept"), threads=1)
+    assert made.info.engine == embed_e5.RUNTIME
+    assert list((tmp_path / "kept").glob("*.onnx"))
+
+
 def test_says_what_it_is(embedder: Embedder) -> None:
     assert embedder.info.card == CARD
     assert (embedder.info.dim, embedder.info.max_tokens, embedder.info.engine) == (384, 512, embed_e5.RUNTIME)

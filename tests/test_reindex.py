@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
 from appliance import reindex as rooms
 from appliance.app import App, open_app
+from appliance.client import Refused, events
 from appliance.config import Config
-from appliance.errors import BadInput, PostFinderError
+from appliance.errors import BadCommand, PostFinderError
 from appliance.schema import Asker, Filters, Post, PostKey, ReindexProgress
 from appliance.shelf import read_choice
+from appliance.web.api import create_api
+from models.errors import EmbedderDown
 from models.ports import Embedder, EmbedderInfo, Vectors
 from tests.conftest import config_for
 
@@ -102,7 +107,7 @@ async def test_going_back_takes_what_came_since(app: App, embedder: Embedder) ->
 
 async def test_an_embedder_that_finds_less_does_not_serve(app: App, embedder: Embedder) -> None:
     blind = Renamed(embedder, is_blind=True)
-    with pytest.raises(PostFinderError, match="--force"):
+    with pytest.raises(BadCommand, match="--force"):
         await moved(app, blind)
     assert app.shelf.now.embedder.info.card == embedder.info.card
     assert (await moved(app, blind, force=True)).done  # the operator may
@@ -156,8 +161,48 @@ async def test_the_choice_outlives_a_restart(
     assert read_choice(config.data_dir, "bge-m3").card == "bge-m3"
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"card": "bge-m4"}, "There is no model card 'bge-m4'. Known cards:"),
+        ({"card": "bge-m3"}, "Run: postfinder models pull bge-m3."),
+        ({"card": "multilingual-e5-small"}, "is in service already. Name another with --model."),
+        ({"card": "", "rollback": True}, "There is no index to go back to."),
+    ],
+)
+async def test_an_operator_reads_what_is_wrong_in_its_own_words(app: App, body: dict[str, object], says: str) -> None:
+    config = app.config.model_copy(update={"weights_dir": app.config.data_dir})
+    api = create_api(app.verbs, config=config, metrics=app.metrics, admin_token="operator")
+    headers = {"Authorization": "Bearer operator", "Accept": "text/event-stream"}
+    async with (
+        httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://page", headers=headers) as client,
+        client.stream("POST", "/admin/reindex", json={"rollback": False, "force": False, **body}) as reply,
+    ):
+        with pytest.raises(Refused, match=re.escape(says)):
+            async for _ in events(reply):
+                pass
+
+
+async def test_an_embedder_that_fails_half_way_is_said_and_the_command_goes_on(app: App, embedder: Embedder) -> None:
+    asked = 0
+
+    class Failing(Renamed):
+        def embed_passages(self, texts: Sequence[str]) -> Vectors:
+            nonlocal asked
+            asked += 1
+            if asked == 2:
+                raise EmbedderDown("The embedding server gave no vectors.")
+            return super().embed_passages(texts)
+
+    failing = Failing(embedder)
+    with pytest.raises(BadCommand, match=r"gave no vectors\. Run the command again"):
+        await moved(app, failing)
+    assert 0 < len(app.shelf.beside[OTHER].posts()) < len(app.index.posts())
+    assert (await moved(app, failing)).done
+
+
 async def test_nothing_to_do_is_said(app: App, embedder: Embedder) -> None:
-    with pytest.raises(BadInput, match="in service already"):
+    with pytest.raises(BadCommand, match="in service already"):
         await moved(app, embedder, card=embedder.info.card)
-    with pytest.raises(BadInput, match="no index to go back"):
+    with pytest.raises(BadCommand, match="no index to go back"):
         await moved(app, embedder, card=embedder.info.card, rollback=True)

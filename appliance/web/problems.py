@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from appliance import texts
 from appliance.errors import (
+    BadCommand,
     BadExport,
     BadInput,
     NotAllowed,
@@ -36,7 +37,7 @@ STATUS: tuple[tuple[type[PostFinderError], int], ...] = (
     (StoreError, 503),
     (StartupError, 503),
 )
-FOR_OPERATORS = (BadExport, StoreError, StartupError)  # their own words name the file and the cure
+FOR_OPERATORS = (BadCommand, BadExport, StoreError, StartupError)  # their own words name the file and the cure
 
 # code: language: (what happened, what to do)
 WORDS: dict[str, dict[Language, tuple[str, str]]] = {
