@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
@@ -48,6 +48,7 @@ class Admission:
         self._bans = {one.user_id: one for one in ledger.order.bans()}
         self._barred = ledger.order.barred()
         self._let_in: set[int] = set()
+        self.pardon: Callable[[int], None] = lambda telegram_id: None  # the antifraud's, for whose ban is lifted
 
     # Who may ask
 
@@ -237,7 +238,7 @@ class Admission:
         return made
 
     async def lift(self, user_id: int, *, actor: int | None) -> Member:
-        """End a ban; the person is told.
+        """End a ban, and forget what the antifraud held against the person; they are told.
 
         Raises
         ------
@@ -249,6 +250,7 @@ class Admission:
             raise BadInput("There is no ban.", code="already_so")
         self._bans.pop(user_id, None)
         self._barred.pop(self._ledger.order.hash_of("barred", str(found.telegram_id)), None)
+        self.pardon(found.telegram_id)
         await self.act("unban", actor, f"user:{user_id}")
         await self._tell(found.telegram_id, say("unbanned", _tongue(found)), ())
         return found

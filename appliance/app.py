@@ -308,7 +308,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
                 config=config, ledger=ledger, journal=journal, shelf=shelf, backups=backups, mended=mended, fix=fix
             )
 
-        plans = await Plans.open(config, ledger)
+        plans = await Plans.open(config, ledger, journal=journal, notices=notices)
         crowd = Crowd(asking, config.max_questions_at_once)
 
         def ask(question: Question) -> AsyncIterator[Part]:
@@ -327,6 +327,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         tell = teller(journal, has_bot=bool(config.bot_token()))
         admission = await asyncio.to_thread(Admission, ledger, config.admission, tell)
         antifraud = await asyncio.to_thread(Antifraud, ledger, config.antifraud, admission.ban)
+        admission.pardon = antifraud.pardon
         gate = Gate(admission, antifraud)
         guarded = replace(limits, search=crowd.search(find), admit=gate.admit)
         phrasing = await asyncio.to_thread(Phrasing, ledger)

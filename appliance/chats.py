@@ -67,6 +67,16 @@ class Chats:
         value = {"way": mode.way, "above": mode.above}
         await self.set(chat_id, topic_id, "mode", value, actor_id=actor_id)
 
+    def modes(self) -> dict[tuple[int, int], Mode]:
+        """List what chats, and topics of theirs, were set to; topic 0 is the whole chat."""
+        places = sorted(self.ledger.chats.of("mode"))
+        return {(chat, topic): self.mode(chat, topic or None) for chat, topic in places}
+
+    async def name(self, chat_id: int, title: str) -> None:
+        """Remember a chat's title, for those who set it from elsewhere."""
+        if self.ledger.chats.get(chat_id, None, "title") != title:
+            await asyncio.to_thread(self.ledger.chats.set, chat_id, None, "title", title)
+
     async def move(self, chat_id: int, new_id: int) -> None:
         """Carry a group's settings over to the supergroup it became."""
         await asyncio.to_thread(self.ledger.chats.move, chat_id, new_id)

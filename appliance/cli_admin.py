@@ -100,6 +100,32 @@ def add_commands(app: typer.Typer, reach: Reach, print_json: Callable[[Any], Non
         post("/admin/people/role", {"who": who, "role": role})
 
     @app.command()
+    def ban(
+        who: Who,
+        days: Annotated[float, typer.Option(min=0.0, max=3650.0, help="For how long; 0 has no end.")] = 0.0,
+        reason: Annotated[str, typer.Option(help="They will read it.")] = "",
+    ) -> None:
+        """Ban a person; they are told, and may appeal."""
+        post("/admin/people/ban", {"who": who, "days": days or None, "reason": reason})
+
+    @app.command()
+    def unban(who: Who) -> None:
+        """End a ban; the person is told."""
+        post("/admin/people/unban", {"who": who})
+
+    @app.command()
+    def pause(
+        word: Annotated[str, typer.Option(help="What members are told; the usual words by default.")] = "",
+    ) -> None:
+        """Pause answering at every door, until `resume`; it survives a restart."""
+        post("/admin/pause", {"word": word})
+
+    @app.command()
+    def resume() -> None:
+        """Answer again."""
+        post("/admin/resume", {})
+
+    @app.command()
     def member(
         who: Who,
         channel_id: Annotated[int, typer.Argument(help="Id of the closed channel.")],
@@ -153,8 +179,15 @@ def add_commands(app: typer.Typer, reach: Reach, print_json: Callable[[Any], Non
 
     @plans.command("payments")
     def payments() -> None:
-        """List the newest payments with their ids; `/refund ID` in the bot gives one back."""
+        """List the newest payments with their ids."""
         get("/admin/payments")
+
+    @plans.command("refund")
+    def refund(
+        charge_id: Annotated[str, typer.Argument(help="Id of the payment, as `plan payments` lists it.")],
+    ) -> None:
+        """Give a payment back through the bot; what it bought ends now."""
+        post("/admin/payments/refund", {"charge_id": charge_id})
 
     @keys.command("create")
     def create(

@@ -14,8 +14,10 @@ import structlog
 
 from appliance.config import Config
 from appliance.errors import BadInput, QuotaSpent
+from appliance.journal import Journal, Outgoing
 from appliance.ledger import Ledger
 from appliance.ledger.plans import Payment, Plan, Subscription
+from appliance.notices import Notice, Notices
 from appliance.schema import Asker, Final, Part, Quota
 
 log = structlog.get_logger()
@@ -78,12 +80,26 @@ class Plans:
         Of the community's days.
     clock : callable
         Returns the time now, UTC-aware.
+    journal : Journal or None
+        Takes what Telegram is to be told; None where there is no bot.
+    notices : Notices or None
+        Takes what people are to be told when a plan has ended.
     """
 
-    def __init__(self, config: Config, ledger: Ledger, zone: ZoneInfo, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        zone: ZoneInfo,
+        clock: Callable[[], datetime],
+        journal: Journal | None = None,
+        notices: Notices | None = None,
+    ) -> None:
         self._ledger = ledger
         self._zone = zone
         self._clock = clock
+        self._journal = journal if config.bot_token() else None
+        self._notices = notices
         self.is_on = config.plans
         self.support = config.payment_support
         self._free = Plan(FREE, "free", 0, config.free_per_day or None, config.free_per_month or None)
@@ -93,7 +109,13 @@ class Plans:
 
     @classmethod
     async def open(
-        cls, config: Config, ledger: Ledger, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        cls,
+        config: Config,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        journal: Journal | None = None,
+        notices: Notices | None = None,
     ) -> Plans:
         """Read the plans, who has which, and the questions of this month.
 
@@ -102,12 +124,14 @@ class Plans:
         config : Config
         ledger : Ledger
         clock : callable, optional
+        journal : Journal, optional
+        notices : Notices, optional
 
         Returns
         -------
         Plans
         """
-        plans = cls(config, ledger, config.zone(), clock)
+        plans = cls(config, ledger, config.zone(), clock, journal, notices)
         await asyncio.to_thread(plans._load)
         return plans
 
@@ -243,6 +267,16 @@ class Plans:
         """List a person's subscriptions in force that were paid for."""
         return [held for held in self._active(user_id) if held.charge_id is not None]
 
+    def holders(self) -> list[Subscription]:
+        """List the subscriptions in force, those that end first before others."""
+        found = [held for user_id in self._held for held in self._active(user_id)]
+        return sorted(found, key=lambda held: held.valid_to or datetime.max.replace(tzinfo=UTC))
+
+    def has_ended(self, user_id: int, subscription_id: int, valid_to: datetime) -> bool:
+        """Whether a subscription ended when it was to end, and nothing took its place."""
+        held = self._held.get(user_id, {}).get(subscription_id)
+        return self.is_on and held is not None and held.valid_to == valid_to and not self._active(user_id)
+
     def plan(self, type_id: int) -> Plan | None:
         """Return a plan by its number."""
         return self._plans.get(type_id)
@@ -332,6 +366,7 @@ class Plans:
         held = await asyncio.to_thread(self._ledger.plans.pay, payment, valid_to=until or now + PERIOD, renews=renews)
         if held is not None:
             self._keep(held)
+            await self._will_end(held)
         return held
 
     async def set_renews(self, user_id: int, renews: bool) -> list[Subscription]:
@@ -350,6 +385,39 @@ class Plans:
         """List the newest payments, of one person or of all."""
         return await asyncio.to_thread(self._ledger.plans.payments, user_id)
 
+    async def give_back(self, charge_id: str, *, actor_id: int | None) -> Payment:
+        """Give a payment back: Telegram is told through the durable outbox, and what it bought ends now.
+
+        Parameters
+        ----------
+        charge_id : str
+        actor_id : int or None
+            Who gives it back; None for the operator's shell.
+
+        Returns
+        -------
+        Payment
+
+        Raises
+        ------
+        BadInput
+            No such payment, one that went back before, or no bot to give it back through.
+        """
+        found = await self.payment(charge_id)
+        if found is None or found[0].refunded_at is not None:
+            cure = "`postfinder plan payments` lists them."
+            raise BadInput("There is no such payment, or it went back before.", cure=cure, code="refund_unknown")
+        if self._journal is None:
+            cure = "Set POSTFINDER_TELEGRAM_TOKEN."
+            raise BadInput("A payment goes back through the bot, and there is none.", cure=cure, code="refund_no_bot")
+        payload = {"user_id": found[1], "telegram_payment_charge_id": charge_id}
+        call = Outgoing(found[1], "refundStarPayment", payload, once=f"refund:{charge_id}")
+        await asyncio.to_thread(self._journal.enqueue, [call])
+        await self.refunded(charge_id)
+        detail = {"stars": found[0].stars}
+        await asyncio.to_thread(self._ledger.record, "plan.refund", actor_id=actor_id, detail=detail)
+        return found[0]
+
     async def refunded(self, charge_id: str) -> Payment | None:
         """Note that a payment went back: what it bought ends now. None when there is no such payment."""
         payment = await asyncio.to_thread(self._ledger.plans.refund, charge_id, self._clock())
@@ -359,10 +427,26 @@ class Plans:
                     self._keep(replace(held, valid_to=payment.refunded_at, renews=False))
         return payment
 
+    async def _will_end(self, held: Subscription) -> None:
+        """Note that a person is to be told when what they have has ended; one that goes on by then is not told of."""
+        if held.valid_to is None or self._notices is None:
+            return
+        name = f"plan-end:{held.subscription_id}:{held.valid_to:%Y%m%d%H%M}"
+        body = {"subscription": held.subscription_id, "plan": held.type_id, "until": held.valid_to.isoformat()}
+        when = held.valid_to + (GRACE if held.renews else timedelta())
+        await self._notices.add([Notice(name, held.user_id, "plan_ended", body, when)])
+
     # The operator's
 
     async def save_plan(
-        self, name: str, *, stars: int, per_day: int | None, per_month: int | None, is_retired: bool = False
+        self,
+        name: str,
+        *,
+        stars: int,
+        per_day: int | None,
+        per_month: int | None,
+        is_retired: bool = False,
+        actor_id: int | None = None,
     ) -> Plan:
         """Create a plan, or change the one of this name.
 
@@ -385,7 +469,7 @@ class Plans:
             is_retired=is_retired,
         )
         self._plans[plan.type_id] = plan
-        await asyncio.to_thread(self._ledger.record, "plan.save", subject=f"plan:{plan.type_id}")
+        await asyncio.to_thread(self._ledger.record, "plan.save", actor_id=actor_id, subject=f"plan:{plan.type_id}")
         return plan
 
     async def grant(self, who: str, name: str, *, days: int | None, actor_id: int | None = None) -> Subscription:
@@ -423,6 +507,7 @@ class Plans:
             self._ledger.plans.give, found.user_id, wanted[0].type_id, valid_from=now, valid_to=until
         )
         self._keep(held)
+        await self._will_end(held)
         await asyncio.to_thread(
             self._ledger.record, "plan.grant", actor_id=actor_id, subject=f"user:{found.user_id}",
             detail={"plan": wanted[0].type_id, "days": days},

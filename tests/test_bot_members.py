@@ -575,6 +575,7 @@ async def test_menus_by_kind_of_chat_and_language(town: Town) -> None:
     named = {key: [one["command"] for one in menu] for key, menu in town.server.scoped_commands.items()}
     assert "mode" in named["all_chat_administrators", 0, "ru"]
     assert "mode" not in named["all_group_chats", 0, "ru"]
-    assert {"alert", "missed", "new"} <= set(named["all_private_chats", 0, ""])
+    assert {"alert", "missed", "new", "faq", "channel"} <= set(named["all_private_chats", 0, ""])
+    assert not {"pause", "unanswered", "stats"} & set(named["all_private_chats", 0, ""])
     whisper = next(one for one in town.server.scoped_commands["all_group_chats", 0, ""] if one["command"] == "whisper")
     assert whisper["is_ephemeral"] is True

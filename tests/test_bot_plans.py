@@ -19,7 +19,7 @@ from appliance.config import Config
 from appliance.ledger.plans import Plan
 from appliance.plans import Plans
 from appliance.schema import Channel, Part, Post, Question
-from appliance.texts import say
+from appliance.texts import count, date, say
 from tests.servers.botapi import BotApi
 from tests.servers.botapi_limits import Fault, Limits
 from tests.test_bot import ANNA, BORIS, CHLOE, Town, buttons
@@ -68,7 +68,7 @@ async def clock() -> Clock:
 async def town(app: App, tmp_path: Path, clock: Clock) -> AsyncIterator[Town]:
     """A bot with three free questions a day, a clock of its own and people the ledger has not met in this test."""
     settings = Config(_env_file=None, plans=True, free_per_day=3, payment_support="@owner", timezone="UTC")
-    plans = await Plans.open(settings, app.ledger, clock=clock)
+    plans = await Plans.open(settings, app.ledger, clock=clock, notices=app.verbs.notices)
     await plans.save_plan("Про", stars=250, per_day=200, per_month=None)
 
     def ask(question: Question) -> AsyncIterator[Part]:
@@ -175,6 +175,7 @@ async def test_a_subscription_of_three_people_at_once(town: Town, clock: Clock, 
 
 async def test_a_payment_goes_back_by_an_admin_alone(town: Town, app: App, clock: Clock, weather: bool) -> None:
     async with town.bot() as journal:
+        town.verbs.plans._journal = journal
         charge, _ = await bought(town, ANNA, clock)
         support = await town.ask(ANNA, "/paysupport")
         assert "@owner" in support["text"]
@@ -190,6 +191,27 @@ async def test_a_payment_goes_back_by_an_admin_alone(town: Town, app: App, clock
         assert town.server.from_bot(ANNA)[-1]["text"] == say("plan_refunded", "ru", stars=250)
         assert say("plan_free", "ru") in (await town.ask(ANNA, "мой тариф"))["text"]
         assert journal.counts()["outbox_failed"] == 0
+
+
+async def test_the_end_of_a_plan_is_told_once_and_not_while_another_goes_on(town: Town, app: App, clock: Clock) -> None:
+    plans, clock.now = town.verbs.plans, datetime.now(UTC) - timedelta(days=31)
+    async with town.bot():
+        for who in (BORIS, CHLOE):
+            await town.ask(who, "/plan")
+    for who, days in ((BORIS, 30), (CHLOE, 30), (CHLOE, 60)):
+        held = await plans.grant(f"telegram:{who}", "Про", days=days)
+        if who == BORIS:
+            ends = held.valid_to
+    assert ends is not None
+    clock.now = datetime.now(UTC)
+    for _ in range(2):  # the second start tells nothing anew
+        async with town.bot() as journal:
+            await town.server.until(lambda: not app.ledger.notices.due(datetime.now(UTC), kinds=["plan_ended"]), 20)
+            await town.quiet(journal)
+    limits = say("plan_per_day", "ru", questions=count("questions", 3, "ru"))
+    told = say("plan_ended", "ru", name="Про", until=date(ends, "ru"), limits=limits)
+    assert [message["text"] for message in town.server.from_bot(BORIS)[1:]] == [told]
+    assert len(town.server.from_bot(CHLOE)) == 1
 
 
 async def test_checkouts_that_must_not_pass_are_stopped_with_a_reason(town: Town, clock: Clock) -> None:

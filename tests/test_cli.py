@@ -86,6 +86,14 @@ def test_commands_reach_the_running_appliance(serving: Path) -> None:
     assert json.loads(postfinder(serving, "stats").stdout)["questions"]["total"] >= 1
 
 
+def test_answering_is_paused_and_resumed_and_what_is_unknown_says_so(serving: Path) -> None:
+    postfinder(serving, "pause", "--word", "Переезжаем, вернёмся к вечеру")
+    assert "Переезжаем" in postfinder(serving, "ask", "Чем покрыть доску?", code=1).stderr
+    assert json.loads(postfinder(serving, "resume").stdout) == {"resumed": True}
+    assert "nobody of that name" in postfinder(serving, "ban", "@nobody_here", code=1).stderr
+    assert "refunded before" in postfinder(serving, "plan", "refund", "tg-none", code=1).stderr
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from appliance import texts
 from appliance.app import App, open_app
+from appliance.chats import Mode
 from appliance.errors import BadInput
 from appliance.phrasing import Phrasing, fits
 from appliance.schema import Channel, QuestionRow
@@ -35,7 +36,7 @@ from tests.web_door import OPERATOR, at, door
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BOT_TOKEN = "1000001:loopback-token-for-tests"
-OLGA, MIKHAIL, ANNA = 901, 902, 903
+OLGA, MIKHAIL, ANNA, BORIS = 901, 902, 903, 904
 HOME = {"Sec-Fetch-Site": "same-origin", "Origin": "http://postfinder"}
 
 
@@ -139,7 +140,19 @@ async def test_a_change_needs_the_pages_mark_and_the_pages_origin(app: App) -> N
 
 async def test_without_a_session_nothing_is_shown(app: App) -> None:
     async with at(door(app)) as client:
-        for path in ("me", "overview", "numbers", "people", "questions", "channels", "words", "attacks", "audit"):
+        for path in (
+            "me",
+            "overview",
+            "numbers",
+            "people",
+            "questions",
+            "channels",
+            "chats",
+            "plans",
+            "words",
+            "attacks",
+            "audit",
+        ):
             answer = await client.get(f"/admin/desk/{path}")
             assert (answer.status_code, answer.json()["code"]) == (403, "login_needed"), path
         client.cookies.set("desk", "made-up")
@@ -157,7 +170,7 @@ async def test_roles_are_looked_up_at_every_request(app: App) -> None:
     async with logged_in(app, door(app), MIKHAIL) as (client, ours):
         assert (await client.get("/admin/desk/people")).status_code == 200
         assert (await client.get("/admin/desk/questions")).status_code == 200
-        for path in ("audit", "words"):
+        for path in ("audit", "words", "plans", "chats"):
             answer = await client.get(f"/admin/desk/{path}")
             assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
         changes = {
@@ -166,6 +179,11 @@ async def test_roles_are_looked_up_at_every_request(app: App) -> None:
             "attacks/mode": {"mode": "off"},
             "people/role": {"user_id": await user_id(app, MIKHAIL), "role": "owner"},
             "channels/remove": {"channel_id": 1500000001, "title": "Мастерская"},
+            "channels/consent": {"channel_id": 1500000001, "given": False},
+            "chats/mode": {"chat_id": -100, "way": "off"},
+            "plans/save": {"name": "Даром", "stars": 0},
+            "plans/grant": {"who": f"telegram:{MIKHAIL}", "plan": "Даром"},
+            "plans/refund": {"charge_id": "any"},
             "words": {"key": "paused", "language": "ru", "words": "…"},
         }
         for path, body in changes.items():
@@ -326,10 +344,87 @@ async def test_channels_are_looked_at_closed_and_removed_with_their_posts(app: A
         body = {"channel_id": 1500000077, "is_open": False}
         assert (await client.post("/admin/desk/channels/open", json=body, headers=ours)).status_code == 200
         assert 1500000077 not in {one["channel"]["id"] for one in (await client.get("/channels")).json()}
+        for given in (False, True):
+            body = {"channel_id": 1500000077, "given": given}
+            done = await client.post("/admin/desk/channels/consent", json=body, headers=ours)
+            assert done.json() == {"is_cross": given}
+            (entry,) = [one for one in await app.verbs.pool.entries() if one.id == 1500000077]
+            assert entry.is_cross is given
+        body = {"channel_id": 1500000077, "title": "Мастерская"}
+        refused = await client.post("/admin/desk/channels/remove", json=body, headers=ours)
+        assert refused.status_code == 400
+        assert app.ledger.posts([posts[0].key])
         body = {"channel_id": 1500000077, "title": "Барахолка"}
         receipt = (await client.post("/admin/desk/channels/remove", json=body, headers=ours)).json()
         assert receipt["receipt_id"]
         assert app.ledger.posts([posts[0].key]) == {}
+
+
+async def test_plans_are_saved_given_and_payments_go_back_once_through_telegram(app: App) -> None:
+    plans, told = app.verbs.plans, {"username": None, "first_name": "Борис", "last_name": None, "language": "ru"}
+    boris = (await app.verbs.register(telegram_id=BORIS, **told)).user_id or 0
+    async with logged_in(app, door(app), OLGA) as (client, ours):
+
+        async def post(path: str, **body: Any) -> httpx.Response:
+            return await client.post(f"/admin/desk/plans/{path}", json=body, headers=ours)
+
+        saved = (await post("save", name="Про", stars=250, per_day=200)).json()
+        assert (await post("save", name="Про", stars=20_000)).status_code == 422
+        assert (await post("grant", who=f"telegram:{BORIS}", plan="Про", days=30)).status_code == 200
+        assert (await post("grant", who="@nobody_here", plan="Про")).status_code == 400
+        paid = {"charge_id": "tg-1", "payload": f"plan:{saved['type_id']}:250", "stars": 250, "until": None}
+        assert await plans.paid(boris, is_renewal=False, renews=True, **paid) is not None
+        shown = (await client.get("/admin/desk/plans")).json()
+        assert [one["name"] for one in shown["plans"]] == ["free", "Про"]
+        assert [(one["name"], one["plan"], one["is_given"]) for one in shown["holders"]] == [
+            ("Борис", "Про", True),
+            ("Борис", "Про", False),
+        ]
+        assert [(one["name"], one["stars"], one["refunded_at"]) for one in shown["payments"]] == [("Борис", 250, None)]
+        assert (await post("refund", charge_id="tg-1")).status_code == 200
+        again = await post("refund", charge_id="tg-1")
+        assert (again.status_code, again.json()["code"]) == (400, "refund_unknown")
+        operator = await client.post("/admin/payments/refund", json={"charge_id": "tg-1"}, headers=OPERATOR)
+        assert operator.json()["code"] == "refund_unknown"
+        sent = [one for one in app.journal.due(time.time() + 5) if one.method == "refundStarPayment"]
+        assert [one.payload for one in sent] == [{"user_id": BORIS, "telegram_payment_charge_id": "tg-1"}]
+        assert plans.paid_for(boris) == []
+        acts = {act["kind"]: act["actor"] for act in (await client.get("/admin/desk/audit")).json()}
+        assert [acts[kind] for kind in ("plan.save", "plan.grant", "plan.refund")] == ["Ольга"] * 3
+
+
+async def test_how_the_bot_answers_in_a_group_is_chosen_where_it_was_chosen_before(app: App) -> None:
+    await app.verbs.chats.name(-1001, "Соседи")
+    await app.verbs.chats.set_mode(-1001, 42, Mode("auto", 0.75))
+    async with logged_in(app, door(app), OLGA) as (client, ours):
+        (shown,) = (await client.get("/admin/desk/chats")).json()["chats"]
+        assert shown == {"chat_id": -1001, "topic_id": 42, "title": "Соседи", "mode": {"way": "auto", "above": 0.75}}
+        body = {"chat_id": -1001, "topic_id": 42, "way": "whisper"}
+        assert (await client.post("/admin/desk/chats/mode", json=body, headers=ours)).status_code == 200
+        assert app.verbs.chats.mode(-1001, 42).way == "whisper"
+        assert app.verbs.chats.mode(-1001, None).way == "mention"
+        for bad, status in (({"topic_id": 7}, 400), ({"way": "loud"}, 422), ({"above": 0.1}, 422)):
+            answer = await client.post("/admin/desk/chats/mode", json={**body, **bad}, headers=ours)
+            assert answer.status_code == status, bad
+
+
+async def test_the_operator_bans_and_lifts_as_an_admin_does(app: App) -> None:
+    anna = await user_id(app, ANNA)
+    async with at(door(app)) as client:
+
+        async def post(path: str, **body: Any) -> httpx.Response:
+            return await client.post(f"/admin/people/{path}", json=body, headers=OPERATOR)
+
+        assert (await client.post("/admin/people/ban", json={"who": f"telegram:{ANNA}"})).status_code in {401, 403}
+        assert (await post("ban", who="@nobody_here")).json()["code"] == "nobody"
+        assert (await post("ban", who=f"telegram:{OLGA}")).json()["code"] == "not_on_staff"
+        assert (await post("ban", who=f"telegram:{ANNA}", days=2, reason="реклама")).status_code == 200
+        made = app.verbs.admission.ban_of(anna)
+        assert made is not None
+        assert made.reason == "реклама"
+        assert (await post("unban", who=f"telegram:{ANNA}")).json() == {"lifted": True}
+        assert app.verbs.admission.ban_of(anna) is None
+        assert (await post("unban", who=f"telegram:{ANNA}")).json()["code"] == "already_so"
 
 
 async def test_an_address_that_floods_is_refused_and_others_are_not(app: App) -> None:

@@ -287,6 +287,13 @@ async def test_the_switch_pauses_every_door_survives_a_restart_and_says_who(talk
     assert (await talk.ask(OLGA, "/resume"))["text"] == say("resumed_now", "ru")
 
 
+async def test_those_who_keep_order_find_their_commands_in_the_menu(talk: Talk) -> None:
+    menu = {who: {one["command"] for one in talk.server.scoped_commands["chat", who, "ru"]} for who in (OLGA, MIKHAIL)}
+    assert {"admin", "stats", "unanswered", "ban", "find"} <= menu[OLGA] & menu[MIKHAIL]
+    assert menu[OLGA] - menu[MIKHAIL] == {"pause", "resume", "channels"}
+    assert ("chat", ANNA, "ru") not in talk.server.scoped_commands
+
+
 async def test_numbers_come_as_a_picture_and_words_and_as_words_alone_when_pictures_fail(talk: Talk) -> None:
     documents = talk.server.documents
     assert (await talk.ask(ANNA, "/stats"))["text"] == say("unknown_command", "ru")

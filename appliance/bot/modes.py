@@ -81,6 +81,7 @@ async def chosen(query: CallbackQuery, message: Message, bot: Bot, verbs: Verbs,
     topic_id = int(read["topic"])
     new = Mode(read["way"], int(read["above"]) / 100 if read["above"] else Mode().above)
     actor = await who_asks(query.from_user, verbs, message.chat.type)
+    await verbs.chats.name(message.chat.id, message.chat.title or "")
     await verbs.chats.set_mode(message.chat.id, topic_id, new, actor_id=actor.user_id)
     toast(query, courtesies, say("mode_set", language))
     text, markup = _shown(new, topic_id, language)

@@ -14,6 +14,7 @@ from appliance.bot.alerts import alert_told
 from appliance.bot.held import draft_told
 from appliance.bot.news import SAID, news_told
 from appliance.bot.outgoing import outgoing
+from appliance.bot.paying import ended_told
 from appliance.journal import Journal, Outgoing
 from appliance.notices import Later, Notice
 from appliance.verbs import Verbs
@@ -26,7 +27,12 @@ STALE = {"alert": timedelta(days=3)}  # after that it is no news any more; other
 Teller = Callable[[Notice, Verbs], Awaitable[list[SendMessage]]]
 
 # How each kind is told, with the person's rights of this moment; no calls when there is nothing to tell any more.
-TELLERS: dict[str, Teller] = {"alert": alert_told, "draft": draft_told, **dict.fromkeys(SAID, news_told)}
+TELLERS: dict[str, Teller] = {
+    "alert": alert_told,
+    "draft": draft_told,
+    "plan_ended": ended_told,
+    **dict.fromkeys(SAID, news_told),
+}
 
 
 async def tell(verbs: Verbs, journal: Journal) -> None:

@@ -387,7 +387,6 @@ async def _do(act: str, user_id: int, verbs: Verbs, actor: int, language: Langua
         found = await verbs.admission.decide(user_id, let_in=act == "in", actor=actor)
     elif act == "lift":
         found = await verbs.admission.lift(user_id, actor=actor)
-        verbs.antifraud.pardon(found.telegram_id)
     else:
         await verbs.admission.keep(user_id, actor=actor)
         return say("done_keep", language)

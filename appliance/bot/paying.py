@@ -22,7 +22,7 @@ from aiogram.methods import (
     CreateInvoiceLink,
     EditMessageReplyMarkup,
     EditUserStarSubscription,
-    RefundStarPayment,
+    SendMessage,
     TelegramMethod,
 )
 from aiogram.types import (
@@ -38,8 +38,10 @@ from aiogram.utils.formatting import Code, Text
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.render import inert
-from appliance.bot.who import Calls, language_of, toast, who_asks
+from appliance.bot.who import Calls, language_of, said, toast, who_asks
+from appliance.errors import PostFinderError
 from appliance.ledger.plans import Plan, Subscription
+from appliance.notices import Notice
 from appliance.plans import PERIOD_S, STARS
 from appliance.schema import Asker, Language
 from appliance.texts import count, date, say
@@ -322,21 +324,24 @@ async def refund(message: Message, command: CommandObject, verbs: Verbs) -> Call
     charge_id = (command.args or "").strip()
     if not charge_id:
         return messages_for(message, [Text(say("refund_usage", asker.language))])
-    call, stars = await refunding(charge_id, verbs)
-    if call is None:
-        return messages_for(message, [Text(say("refund_unknown", asker.language))])
-    await verbs.privacy.act("plan.refund", asker.user_id, "", {"stars": stars})
-    return [call, *messages_for(message, [Text(say("refund_asked", asker.language, stars=stars))])]
+    try:
+        payment = await verbs.plans.give_back(charge_id, actor_id=asker.user_id)
+    except PostFinderError as error:
+        return messages_for(message, [Text(said(error, asker.language))])
+    return messages_for(message, [Text(say("refund_asked", asker.language, stars=payment.stars))])
 
 
-async def refunding(charge_id: str, verbs: Verbs) -> tuple[Any, int]:
-    """End what a payment bought and return the call that gives it back; None when there is nothing to give back."""
-    found = await verbs.plans.payment(charge_id)
-    if found is None or found[0].refunded_at is not None:
-        return None, 0
-    await verbs.plans.refunded(charge_id)
-    call = RefundStarPayment(user_id=found[1], telegram_payment_charge_id=charge_id)
-    return outgoing(call), found[0].stars
+async def ended_told(notice: Notice, verbs: Verbs) -> list[SendMessage]:
+    """Tell a person that their plan has ended, and what they have now; nothing when it went on, or was refunded."""
+    body, language = notice.body, notice.asker.language
+    until = datetime.fromisoformat(body["until"])
+    user_id = notice.asker.user_id or 0
+    bought = verbs.plans.plan(body["plan"])
+    if bought is None or not verbs.plans.has_ended(user_id, body["subscription"], until):
+        return []
+    free = limits_words(verbs.plans.allowance(user_id).plan, language)
+    words = say("plan_ended", language, name=bought.name, until=date(until, language), limits=free)
+    return [SendMessage(chat_id=notice.telegram_id, text=words)]
 
 
 async def patiently(bot: Bot, call: TelegramMethod[T], within_s: float) -> T | None:

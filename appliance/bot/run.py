@@ -20,7 +20,7 @@ from aiogram.utils.token import TokenValidationError
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.intake import backoff_s, feed, poll
 from appliance.bot.lanes import Job, Lanes
-from appliance.bot.menus import menus
+from appliance.bot.menus import menus, menus_of
 from appliance.bot.notices import tell
 from appliance.bot.outbox import Outbox
 from appliance.bot.pacing import Pace, Pacer
@@ -29,6 +29,7 @@ from appliance.bot.webhook import Webhook
 from appliance.bot.work import Alone, work_on
 from appliance.errors import StartupError
 from appliance.journal import Journal, Update
+from appliance.ledger.order import Member
 from appliance.verbs import Verbs
 
 log = structlog.get_logger()
@@ -94,7 +95,7 @@ async def run_bot(
 
     tasks: list[asyncio.Task[Any]] = []
     try:
-        await introduce(bot, hook, wanted, with_plans=verbs.plans.is_on)
+        await introduce(bot, hook, wanted, with_plans=verbs.plans.is_on, staff=await verbs.admission.staff())
         await verbs.community.know((await bot.me()).username or "")
         sender = asyncio.create_task(_keep(outbox.run))
         tasks = [
@@ -138,7 +139,11 @@ def open_bot(token: str, api_base: str) -> Bot:
 
 
 async def introduce(
-    bot: Bot, hook: Webhook | None = None, wanted: Sequence[str] = (), with_plans: bool = False
+    bot: Bot,
+    hook: Webhook | None = None,
+    wanted: Sequence[str] = (),
+    with_plans: bool = False,
+    staff: Sequence[Member] = (),
 ) -> None:
     """Learn the bot's own name, set the webhook or leave any, set the menu of commands; patient until Telegram answers.
 
@@ -170,6 +175,9 @@ async def introduce(
             await asyncio.sleep(wait_s)
     with suppress(AiogramError):  # a nicety; set again at the next start
         for menu in menus(with_plans=with_plans):
+            await bot(menu)
+    for menu in menus_of(staff, with_plans=with_plans):
+        with suppress(AiogramError):  # who has not written to the bot has no chat with it yet
             await bot(menu)
     log.info("bot running", username=me.username)
 

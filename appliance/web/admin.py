@@ -11,17 +11,21 @@ from fastapi import Path as InPath
 from starlette.requests import Request
 from starlette.responses import Response
 
+from appliance.errors import BadInput
 from appliance.verbs import Verbs
 from appliance.web.wire import (
+    BanPersonBody,
     GrantBody,
     KeyBody,
     LinkBody,
     MembershipBody,
     PlanBody,
     Problem,
+    RefundBody,
     RoleBody,
     SyncBody,
     WhoBody,
+    WordBody,
     encode,
 )
 
@@ -72,6 +76,40 @@ def administering(verbs: Verbs, only_operator: Callable[[Request], None]) -> API
         only_operator(request)
         await verbs.access.set_role(body.who, body.role)
         return json_of({"stored": True})
+
+    async def known(who: str) -> int:
+        """Return the ledger's number of a person."""
+        found = await verbs.admission.find(who)
+        if found is None:
+            raise BadInput("Nobody of that name is known.", cure="They must have written to the bot.", code="nobody")
+        return found.user_id
+
+    @router.post("/people/ban")
+    async def ban(request: Request, body: BanPersonBody) -> Response:
+        """Ban a person; they are told, and may appeal."""
+        only_operator(request)
+        user_id = await known(body.who)
+        return json_of(await verbs.admission.ban(user_id, actor=None, reason=body.reason, days=body.days))
+
+    @router.post("/people/unban")
+    async def unban(request: Request, body: WhoBody) -> Response:
+        """End a ban; the person is told."""
+        only_operator(request)
+        await verbs.admission.lift(await known(body.who), actor=None)
+        return json_of({"lifted": True})
+
+    @router.post("/pause")
+    async def pause(request: Request, body: WordBody) -> Response:
+        """Pause answering at every door."""
+        only_operator(request)
+        await verbs.admission.pause(actor=None, name="postfinder", word=body.word)
+        return json_of({"paused": True})
+
+    @router.post("/resume")
+    async def resume(request: Request) -> Response:
+        """Answer again."""
+        only_operator(request)
+        return json_of({"resumed": await verbs.admission.resume(actor=None)})
 
     @router.post("/people/membership")
     async def membership(request: Request, body: MembershipBody) -> Response:
@@ -166,6 +204,12 @@ def administering(verbs: Verbs, only_operator: Callable[[Request], None]) -> API
         """List the newest payments."""
         only_operator(request)
         return json_of(await verbs.plans.payments())
+
+    @router.post("/payments/refund")
+    async def refund(request: Request, body: RefundBody) -> Response:
+        """Give a payment back and end what it bought."""
+        only_operator(request)
+        return json_of(await verbs.plans.give_back(body.charge_id, actor_id=None))
 
     @router.get("/audit")
     async def audit(request: Request, limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> Response:

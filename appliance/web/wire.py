@@ -173,6 +173,32 @@ class GrantBody(BaseModel):
     days: Annotated[int, Field(ge=1, le=3650)] | None = None
 
 
+class RefundBody(BaseModel):
+    """A payment to give back, by Telegram's id of it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    charge_id: Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class BanPersonBody(BaseModel):
+    """A ban; without days it has no end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    who: Name
+    days: Annotated[float, Field(gt=0, le=3650)] | None = None
+    reason: Annotated[str, Field(max_length=500)] = ""
+
+
+class WordBody(BaseModel):
+    """What members are told while answering is paused; empty for the usual words."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    word: Annotated[str, Field(max_length=500)] = ""
+
+
 class RoleBody(BaseModel):
     """A role for a person."""
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from appliance.errors import BadInput
 from appliance.schema import Asker
 from appliance.verbs import Verbs
 from appliance.web.admin import json_of
@@ -23,6 +24,14 @@ class OpenBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     channel_id: ChannelId
     is_open: bool
+
+
+class ConsentBody(BaseModel):
+    """Whether a channel's owner agrees that it is found without being named."""
+
+    model_config = ConfigDict(extra="forbid")
+    channel_id: ChannelId
+    given: bool
 
 
 class RemoveBody(BaseModel):
@@ -58,12 +67,22 @@ def routes(verbs: Verbs, who: Any) -> APIRouter:
         await verbs.admission.act(kind, keeper.user_id, f"channel:{body.channel_id}")
         return json_of({"is_open": body.is_open})
 
+    @router.post("/consent")
+    async def consent(request: Request, body: ConsentBody) -> Response:
+        """Note whether a channel may be found without being named."""
+        keeper = await who(request, "admin")
+        entry = await verbs.pool.consent(str(body.channel_id), body.given, user_id=keeper.user_id)
+        return json_of({"is_cross": entry.is_cross})
+
     @router.post("/remove")
     async def remove(request: Request, body: RemoveBody) -> Response:
         """Erase a channel with its posts and its key."""
         keeper = await who(request, "admin")
-        receipt = await verbs.privacy.forget_channel(str(body.channel_id))
-        await verbs.admission.act("channel.forget", keeper.user_id, "", {"receipt": receipt.receipt_id})
-        return json_of(receipt)
+        entry = await verbs.pool.find(str(body.channel_id))
+        if body.title.strip() != entry.title.strip():
+            raise BadInput(
+                "That is another channel's title.", cure="Repeat the title of the channel.", code="bad_input"
+            )
+        return json_of(await verbs.pool.remove(str(body.channel_id), user_id=keeper.user_id))
 
     return router

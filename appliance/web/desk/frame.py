@@ -18,14 +18,14 @@ from appliance.config import Config
 from appliance.errors import NotAllowed
 from appliance.verbs import Verbs
 from appliance.web.admin import PROBLEMS, json_of
-from appliance.web.desk import attacks, audit, channels, overview, people, questions, words
+from appliance.web.desk import attacks, audit, channels, chats, overview, people, plans, questions, words
 from appliance.web.problems import language_of_request
 
 PAGE = Path(__file__).parents[1] / "page" / "admin.html"
 COOKIE, HOST_COOKIE = "desk", "__Host-desk"  # the second over TLS: no other host or path can set it
 LONGEST_S = 12 * 3600
 RANKS = ("moderator", "admin", "owner")  # the mightiest last
-SECTIONS = (overview, people, questions, channels, words, attacks, audit)
+SECTIONS = (overview, people, questions, channels, chats, plans, words, attacks, audit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,7 @@ def routes(verbs: Verbs, who: Any) -> APIRouter:
     async def lift(request: Request, body: PersonBody) -> Response:
         """End a ban."""
         keeper = await who(request)
-        found = await verbs.admission.lift(body.user_id, actor=keeper.user_id)
-        verbs.antifraud.pardon(found.telegram_id)
-        return json_of(shown(found))
+        return json_of(shown(await verbs.admission.lift(body.user_id, actor=keeper.user_id)))
 
     @router.post("/keep")
     async def keep(request: Request, body: PersonBody) -> Response:

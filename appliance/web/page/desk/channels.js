@@ -16,9 +16,12 @@ export async function show(root, me, again) {
   root.append(box);
 }
 
-function line({ channel, posts, last }, me, again) {
+function line({ channel, posts, last, state, is_live }, me, again) {
   const title = make("span", {}, channel.title, channel.username ? ` @${channel.username}` : "");
   if (!channel.is_open) title.append(make("span", { class: "badge" }, words().closed));
+  if (state === "waiting" || state === "refused") title.append(make("span", { class: "badge bad" }, words().channel_states[state]));
+  if (is_live) title.append(make("span", { class: "badge" }, words().live));
+  if (!channel.is_cross) title.append(make("span", { class: "badge" }, words().only_named));
   const signs = make("small", { hidden: true });
   const who = make("div", { class: "who" }, title, make("small", {}, words().posts_until(number(posts), when(last))), signs);
   const row = make("div", { class: "row" });
@@ -32,6 +35,7 @@ function line({ channel, posts, last }, me, again) {
   if (me.role !== "moderator") {
     const path = { channel_id: channel.id, is_open: !channel.is_open };
     row.append(
+      button(channel.is_cross ? words().consent_back : words().consent_give, () => desk("channels/consent", { channel_id: channel.id, given: !channel.is_cross }).then(again), "quiet"),
       button(channel.is_open ? words().close : words().open, () => desk("channels/open", path).then(again)),
       button(words().remove, () => remove(channel, again), "soft danger"),
     );

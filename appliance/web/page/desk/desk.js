@@ -5,14 +5,16 @@ import { choose, tongue } from "../words.js";
 import * as attacks from "./attacks.js";
 import * as audit from "./audit.js";
 import * as channels from "./channels.js";
+import * as chats from "./chats.js";
 import { button, card, desk, mark, toast } from "./frame.js";
 import * as overview from "./overview.js";
 import * as people from "./people.js";
+import * as plans from "./plans.js";
 import * as questions from "./questions.js";
 import * as texts from "./texts.js";
 import { words } from "./words.js";
 
-const SECTIONS = [overview, people, questions, channels, texts, attacks, audit];
+const SECTIONS = [overview, people, questions, channels, chats, plans, texts, attacks, audit];
 const RANKS = ["moderator", "admin", "owner"];
 const root = find("#desk");
 let me = null;
