@@ -15,6 +15,8 @@ README = results.ROOT / "README.md"
 ENV_EXAMPLE = results.ROOT / ".env.example"
 MODELS_PAGE = results.ROOT / "docs" / "models.md"
 COMMUNITY_PAGE = results.ROOT / "docs" / "community.md"
+BOT_PAGE = results.ROOT / "docs" / "bot.md"
+ADMIN_PAGE = results.ROOT / "docs" / "admin.md"
 FAULTS_PAGE = results.ROOT / "docs" / "faults.md"
 
 
@@ -33,8 +35,7 @@ def render_all(*, write: bool) -> list[Path]:
     """
     changed = []
     texts_of = (
-        (README, blocks()),
-        (COMMUNITY_PAGE, blocks()),
+        *((page, blocks()) for page in (README, COMMUNITY_PAGE, BOT_PAGE, ADMIN_PAGE)),
         (MODELS_PAGE, models_blocks()),
         (FAULTS_PAGE, {"faults": faults()}),
     )
@@ -394,6 +395,78 @@ def _wording(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _alerts(result: dict[str, Any]) -> str:
+    lines = [
+        "| level | told from, probability | of the wanted posts told | other posts told, of 1,000 |",
+        "|---|---|---|---|",
+    ]
+    for name, above in result["in_force"].items():
+        of_sets = [levels[name] for levels in result["levels"].values()]
+        told = " / ".join(f"{one['told']:.2f}" for one in of_sets)
+        others = " / ".join(f"{one['others']:.1f}" for one in of_sets)
+        lines.append(f"| {name} | {above} | {told} | {others} |")
+    sets = ", ".join(f"{name} ({one['alerts']})" for name, one in result["sets"].items())
+    lines += [
+        "",
+        f"Questions taken as alerts: {sets}; the levels are chosen on half of them, the figures are of the other half.",
+    ]
+    return "\n".join(lines)
+
+
+def _intents(result: dict[str, Any]) -> str:
+    lines = ["| list | commands, questions | right | commands right or asked about | questions taken for commands |"]
+    lines.append("|---|---|---|---|---|")
+    for key, shown in (("own_list", "written for these commands"), ("unseen", "phrasings never seen")):
+        one = result[key]
+        lines.append(
+            f"| {shown} | {one['commands']}, {one['questions']} | {one['accuracy']:.3f} | "
+            f"{one['commands_right_or_asked']:.3f} | {one['questions_taken_for_commands']} |"
+        )
+    real = result["real_questions"]
+    lines += [
+        "",
+        f"Of {real['questions']:,} real questions {real['taken_for_commands']} were taken for commands. False destructive acts: "
+        f"{result['false_destructive']}. Reading costs {result['cost_ms']['p95']:.2f} ms (p95).",
+    ]
+    return "\n".join(lines)
+
+
+def _antifraud(result: dict[str, Any]) -> str:
+    simulated, control, waits = result["simulation"], result["control"], result["wait"]["by_attack"]
+    lines = [
+        "| attack | caught | after acts (median) | without memory | honest people's wait (p95) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, recall in simulated["recall"].items():
+        after = simulated["stopped_after_acts"][name]
+        shown = f"{after:.0f}" if after is not None else "not stopped: one allowance for all"
+        lines.append(
+            f"| {name} | {recall:.0%} | {shown} | {control['recall'][name]:.0%} | {waits[name]['growth']:+.0%} |"
+        )
+    lines += [
+        "",
+        f"Ordinary people simulated: {simulated['honest']:,}, stopped: {simulated['false_stops']}, slowed once or more: "
+        f"{simulated['honest_slowed_share']:.1%}. A look costs {result['look_us']:.0f} µs.",
+    ]
+    return "\n".join(lines)
+
+
+def _rights(result: dict[str, Any]) -> str:
+    broken = result["leaks_of_broken"]
+    return (
+        f"{result['operations']:,} operations of {result['people']} people at {result['channels']} channels, {result['at_once']} "
+        f"at once, by every door, with answers remembered and rights given and taken: **{result['leaks']} leaks**. The same run with "
+        f"rights forgotten in what is remembered: {broken['memory']}; where a post is opened: {broken['posts']}."
+    )
+
+
+def _updates(result: dict[str, Any]) -> str:
+    rates = result["per_core_s"]
+    lines = ["| one core | updates a second | of bare aiogram |", "|---|---|---|"]
+    lines += [f"| {name} | {rate:,.0f} | {rate / rates['bare']:.2f} |" for name, rate in rates.items()]
+    return "\n".join(lines)
+
+
 def _russian(result: dict[str, Any]) -> str:
     lines = ["| found among the first five | as typed, not respelled | respelled | written carefully | of |"]
     lines.append("|---|---|---|---|---|")
@@ -417,6 +490,11 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "webhook": _webhook,
     "wording": _wording,
     "russian": _russian,
+    "alerts": _alerts,
+    "intents": _intents,
+    "antifraud": _antifraud,
+    "rights": _rights,
+    "updates": _updates,
 }
 
 
