@@ -408,7 +408,7 @@ def _alerts(result: dict[str, Any]) -> str:
     sets = ", ".join(f"{name} ({one['alerts']})" for name, one in result["sets"].items())
     lines += [
         "",
-        f"Questions taken as alerts: {sets}; the levels are chosen on half of them, the figures are of the other half.",
+        f"Questions taken as alerts: {sets}; levels are chosen on half of them, figures are of the other half.",
     ]
     return "\n".join(lines)
 
@@ -425,8 +425,8 @@ def _intents(result: dict[str, Any]) -> str:
     real = result["real_questions"]
     lines += [
         "",
-        f"Of {real['questions']:,} real questions {real['taken_for_commands']} were taken for commands. False destructive acts: "
-        f"{result['false_destructive']}. Reading costs {result['cost_ms']['p95']:.2f} ms (p95).",
+        f"Of {real['questions']:,} real questions {real['taken_for_commands']} were taken for commands. False "
+        f"destructive acts: {result['false_destructive']}. Reading costs {result['cost_ms']['p95']:.2f} ms (p95).",
     ]
     return "\n".join(lines)
 
@@ -434,7 +434,7 @@ def _intents(result: dict[str, Any]) -> str:
 def _antifraud(result: dict[str, Any]) -> str:
     simulated, control, waits = result["simulation"], result["control"], result["wait"]["by_attack"]
     lines = [
-        "| attack | caught | after acts (median) | without memory | honest people's wait (p95) |",
+        "| attack | caught | after acts (median) | caught without memory | honest people's wait (p95) |",
         "|---|---|---|---|---|",
     ]
     for name, recall in simulated["recall"].items():
@@ -445,7 +445,7 @@ def _antifraud(result: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"Ordinary people simulated: {simulated['honest']:,}, stopped: {simulated['false_stops']}, slowed once or more: "
+        f"Ordinary people simulated: {simulated['honest']:,}, stopped: {simulated['false_stops']}, slowed at times: "
         f"{simulated['honest_slowed_share']:.1%}. A look costs {result['look_us']:.0f} µs.",
     ]
     return "\n".join(lines)
@@ -454,9 +454,10 @@ def _antifraud(result: dict[str, Any]) -> str:
 def _rights(result: dict[str, Any]) -> str:
     broken = result["leaks_of_broken"]
     return (
-        f"{result['operations']:,} operations of {result['people']} people at {result['channels']} channels, {result['at_once']} "
-        f"at once, by every door, with answers remembered and rights given and taken: **{result['leaks']} leaks**. The same run with "
-        f"rights forgotten in what is remembered: {broken['memory']}; where a post is opened: {broken['posts']}."
+        f"**Does anybody see what is closed to them?** {result['operations']:,} operations of {result['people']} "
+        f"people at {result['channels']} channels, {result['at_once']} at once, by every door, answers remembered, "
+        f"rights given and taken: **{result['leaks']} leaks**. With rights forgotten in what is remembered: "
+        f"{broken['memory']}; where a post is opened: {broken['posts']}."
     )
 
 
