@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SUITES = ROOT / "benchmarks" / "suites"
 SHARED = ROOT.parent / "shared" / "data"
-COMMANDS = {"load": "make load"}  # others are `postfinder bench NAME`
+COMMANDS = {  # others are `postfinder bench NAME`
+    "load": "make load",
+    "answers-model": "POSTFINDER_GENERATOR_URL=… postfinder bench answers",
+}
 
 
 def machine() -> dict[str, str | int]:
@@ -99,7 +102,7 @@ def keep(suite: str, result: dict[str, Any], options: str = "") -> dict[str, Any
     """Write a result with its machine, commit and judgement to ``results/<suite>.json``."""
     document = {
         "suite": suite,
-        "command": COMMANDS.get(suite, f"postfinder bench {suite}{options}"),
+        "command": COMMANDS.get(suite, f"postfinder bench {suite}") + options,
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),

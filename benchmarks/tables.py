@@ -526,4 +526,28 @@ def _embed_server(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-MODELS_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"plan": _plan, "embed-server": _embed_server}
+def _answers_model(result: dict[str, Any]) -> str:
+    rows = [
+        ("questions, and asked of the model", f"{result['questions']}, {result['asked_of_the_model']}"),
+        ("of these written by it; else quoted", f"{result['written']:.2f}"),
+        ("invented links", f"{result['invented_links']}"),
+        ("cited posts that were shown to it", f"{result['cited_were_shown']:.2f}"),
+        ("in the question's language", f"{result['in_the_questions_language']:.2f}"),
+        ("unanswerable questions refused", f"{result['refused_unanswerable']:.2f}"),
+        ("first token, ms at the median", f"{result['first_token_p50_ms']:.0f}"),
+        ("tokens a second at the median", f"{result['tokens_per_s_p50']:.0f}"),
+    ]
+    if (judge := result.get("judge")) is not None:
+        told = (
+            f"{judge['won']} won, {judge['lost']} lost, {judge['tied']} tied; {judge['unreadable']} unreadable verdicts"
+        )
+        rows.append((f"against quotes, judged by {judge['judge']}: of {judge['pairs']} pairs", told))
+    lines = [f"| {result['model']} | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)]
+    return "\n".join(lines)
+
+
+MODELS_TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "plan": _plan,
+    "embed-server": _embed_server,
+    "answers-model": _answers_model,
+}
