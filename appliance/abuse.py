@@ -48,7 +48,7 @@ class Bucket:
 
     def take(self, cost: float, now: float) -> float:
         """Take from the allowance; returns 0, or the seconds until there is enough, having taken nothing."""
-        self.left = min(self.burst, self.left + (now - self.at) * self.rate)
+        self.left = min(self.burst, self.left + max(0.0, now - self.at) * self.rate)
         self.at = now
         if self.left >= cost:
             self.left -= cost
@@ -114,7 +114,7 @@ class Trace:
 
     def score(self, now: float) -> float:
         """Return the points in force."""
-        return float(self.points * 0.5 ** ((now - self.points_at) / HALF_LIFE_S)) if self.points else 0.0
+        return float(self.points * 0.5 ** (max(0.0, now - self.points_at) / HALF_LIFE_S)) if self.points else 0.0
 
     def add(self, points: float, now: float) -> float:
         """Add points; returns those in force."""
@@ -228,11 +228,11 @@ class Watch:
     def _turn(self, trace: Trace, now: float) -> None:
         """Begin a new hour or day of a trace where the clock did."""
         hour, day = int(now // 3600), int(now // 86_400)
-        if hour != trace.hour:
+        if hour > trace.hour:
             trace.busiest_hour = max(trace.busiest_hour, trace.in_hour)
             trace.hours = (trace.hours << min(24, hour - trace.hour)) & 0xFFFFFF if trace.hour else 0
             trace.hour, trace.in_hour, trace.misses, trace.bad = hour, 0, 0, 0
-        if day != trace.day:
+        if day > trace.day:
             if trace.in_day:
                 self._days.append(trace.in_day)
                 if len(self._days) % 20 == 0:

@@ -19,9 +19,10 @@ from PIL import Image
 
 from appliance import sample
 from appliance.app import App, open_app, open_doors
+from appliance.chats import Mode, Way
 from appliance.config import Config
 from appliance.logs import configure_logs
-from appliance.schema import QuestionRow
+from appliance.schema import Channel, QuestionRow
 from tests.servers.browser import Page, open_page
 
 FOLDER = Path(__file__).parents[1] / "docs" / "screenshots"
@@ -92,8 +93,18 @@ def packed(png: bytes) -> bytes:
 DESK = (  # section, screen
     ("overview", Scene("desk-overview", width=1100, height=1000)),
     ("people", Scene("desk-people-phone", width=390, height=844, phone=True)),
+    ("questions", Scene("desk-questions", width=1100, height=1000)),
+    ("channels", Scene("desk-channels-phone", width=390, height=844, phone=True)),
+    ("chats", Scene("desk-chats-phone", width=390, height=844, phone=True)),
+    ("plans", Scene("desk-plans", width=1100, height=1000)),
     ("attacks", Scene("desk-attacks", width=1100, height=1000, dark=True)),
     ("texts", Scene("desk-texts-phone", width=390, height=844, phone=True)),
+)
+
+GROUPS: tuple[tuple[int, int | None, str, Way], ...] = (
+    (-1002000000001, None, "Речная мастерская: болталка", "mention"),
+    (-1002000000001, 12, "Речная мастерская: болталка", "auto"),
+    (-1002000000002, None, "Совет мастерской", "admins"),
 )
 
 
@@ -144,6 +155,13 @@ async def furnish(app: App) -> int:
         app.ledger.save_question(row)
         if rng.random() < 0.3:
             app.ledger.rate(row.id, row.user_id, "up" if rng.random() < 0.8 else "down")
+    await sell(app, people)
+    for chat, topic, title, way in GROUPS:
+        await app.verbs.chats.name(chat, title)
+        await app.verbs.chats.set_mode(chat, topic, Mode(way))
+    await app.verbs.community.mine()
+    app.ledger.save_channel(Channel(id=1500000123, title="Клуб соседей", username="sosedi_klub"))
+    app.ledger.pool.place(1500000123, state="waiting", is_cross=False, is_live=True, source="bot")
     await app.verbs.admission.set_mode("approval", actor=people[0])
     for user_id in people[-2:]:
         app.ledger.order.set_state(user_id, "waiting")
@@ -164,6 +182,25 @@ async def furnish(app: App) -> int:
             )
     guard.clock = time.time
     return people[0]
+
+
+async def sell(app: App, people: list[int]) -> None:
+    """Let some have plans, by gift and by payment."""
+    plans = app.verbs.plans
+    sold = await plans.save_plan("Мастер", stars=250, per_day=200, per_month=None)
+    await plans.save_plan("Подмастерье", stars=90, per_day=40, per_month=600)
+    await plans.save_plan("Друзья мастерской", stars=0, per_day=None, per_month=None)
+    await plans.grant(str(people[2]), "Друзья мастерской", days=None)
+    for place, user_id in enumerate(people[4:7]):
+        await plans.paid(
+            user_id,
+            charge_id=f"stxa{place}{user_id:030}",
+            payload=f"plan:{sold.type_id}:{sold.stars}",
+            stars=sold.stars,
+            until=datetime.now(UTC) + timedelta(days=9 * (place + 1)),
+            is_renewal=False,
+            renews=place != 1,
+        )
 
 
 def sample_channel(app: App) -> int:
@@ -225,7 +262,9 @@ async def make(folder: Path) -> None:
         A picture above `MAX_BYTES`.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        config = Config().model_copy(update={"data_dir": Path(scratch) / "data", "host": "127.0.0.1"})
+        config = Config().model_copy(
+            update={"data_dir": Path(scratch) / "data", "host": "127.0.0.1", "plans": True, "free_per_day": 20}
+        )
         async with open_app(config) as app:
             with sample.export() as path:
                 async for _ in app.verbs.import_export(path, username=sample.USERNAME):

@@ -51,6 +51,8 @@ SIGNS = {
     "📅": '<path fill="#fff" d="M1 3h14v12H1z"/><path fill="#e0533d" d="M1 2h14v4H1z"/>',
     "🖼": '<path fill="#b98a4d" d="M1 2h14v12H1z"/><path fill="#bfe3fa" d="M3 4h10v8H3z"/>'
     '<path fill="#5b9a55" d="M3 12l4-5 3 3 1-1 2 3z"/>',
+    "🔗": '<g fill="none" stroke="#d7e3ea" stroke-width="1.8"><rect x="1" y="6" width="8" height="4.4" rx="2.2"/>'
+    '<rect x="7" y="6" width="8" height="4.4" rx="2.2"/></g>',
     "🔔": f'<path fill="#f4c13d" d="{BELL}"/>',
     "🔕": f'<path fill="#f4c13d" d="{BELL}"/><path d="M2 2l12 12" stroke="#c33" stroke-width="1.8"/>',
     "📣": '<path fill="#e0533d" d="M2 6l9-4v12L2 10zM12 6c2 .5 2 3.5 0 4z"/>',

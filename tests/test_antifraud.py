@@ -72,6 +72,14 @@ def test_a_person_in_a_hurry_is_left_alone(ledger: Ledger) -> None:
         assert world.ask(2, "Когда откроется мастерская?", 20) == "pass"  # impatience
 
 
+def test_a_clock_set_back_is_nobodys_debt(ledger: Ledger) -> None:
+    world = World(ledger)
+    for who in range(40, 60):
+        assert world.ask(who, "Где лежат ключи от подвала?", 1) == "pass"
+    world.now -= 3600
+    assert [world.ask(who, "Когда собрание в холле?", 5) for who in range(40, 60)] == ["pass"] * 20
+
+
 def test_a_flood_is_slowed_then_stopped_for_longer_each_time(ledger: Ledger) -> None:
     world = World(ledger)
     lengths = []

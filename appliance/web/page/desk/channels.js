@@ -35,7 +35,7 @@ function line({ channel, posts, last, state, is_live }, me, again) {
   if (me.role !== "moderator") {
     const path = { channel_id: channel.id, is_open: !channel.is_open };
     row.append(
-      button(channel.is_cross ? words().consent_back : words().consent_give, () => desk("channels/consent", { channel_id: channel.id, given: !channel.is_cross }).then(again), "quiet"),
+      button(channel.is_cross ? words().consent_back : words().consent_give, () => desk("channels/consent", { channel_id: channel.id, given: !channel.is_cross }).then(again)),
       button(channel.is_open ? words().close : words().open, () => desk("channels/open", path).then(again)),
       button(words().remove, () => remove(channel, again), "soft danger"),
     );

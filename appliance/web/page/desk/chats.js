@@ -1,7 +1,7 @@
 // Section: how the bot answers in groups and in their topics.
 
 import { make } from "../dom.js";
-import { card, choice, desk, percent, toast } from "./frame.js";
+import { card, choice, desk, percent, pick, toast } from "./frame.js";
 import { words } from "./words.js";
 
 export const name = "chats";
@@ -25,7 +25,7 @@ function line(one, { ways, confidences }, again) {
   const title = one.title || words().chat_number(one.chat_id);
   const where = one.topic_id ? words().topic_number(one.topic_id) : words().whole_chat;
   const who = make("div", { class: "who" }, make("span", {}, title), make("small", {}, where));
-  const way = choice(ways.map((value) => [value, words().ways[value]]), one.mode.way, (value) => set(value, one.mode.above));
+  const way = pick(ways.map((value) => [value, words().ways[value]]), one.mode.way, title, (value) => set(value, one.mode.above));
   const row = make("div", { class: "row" }, way);
   if (one.mode.way === "auto") row.append(choice(confidences.map((value) => [value, words().from_sure(percent(value))]), one.mode.above, (value) => set("auto", value)));
   return make("li", {}, who, row);

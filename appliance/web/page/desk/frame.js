@@ -71,6 +71,14 @@ export function choice(options, now, action) {
   return row;
 }
 
+// A choice of more, in the browser's own list.
+export function pick(options, now, label, action) {
+  const list = make("select", { class: "pick", "aria-label": label });
+  for (const [value, text] of options) list.append(make("option", { value, selected: value === now }, text));
+  list.addEventListener("change", () => action(list.value).catch((error) => toast(error.message)));
+  return list;
+}
+
 export const card = (title, ...inside) =>
   make("section", { class: "panel" }, ...(title ? [make("h2", {}, title)] : []), ...inside);
 

@@ -41,7 +41,7 @@ function plan(one, again) {
   const row = make("div", { class: "row" });
   if (one.type_id) {
     row.append(button(words().change, () => save(one, again)));
-    row.append(button(one.is_retired ? words().plan_sell : words().plan_retire, () => desk("plans/save", { ...body(one), is_retired: !one.is_retired }).then(again), "quiet"));
+    if (one.stars) row.append(button(one.is_retired ? words().plan_sell : words().plan_retire, () => desk("plans/save", { ...body(one), is_retired: !one.is_retired }).then(again), "quiet"));
   }
   return make("li", {}, make("div", { class: "who" }, title, make("small", {}, said)), row);
 }
@@ -78,7 +78,7 @@ async function give(again) {
 }
 
 function payment(one, again) {
-  const title = make("span", {}, `${one.name} · ${number(one.stars)} ⭐`);
+  const title = make("span", {}, `${one.name} · ${number(one.stars)} ★`);
   if (one.refunded_at) title.append(make("span", { class: "badge" }, words().refunded));
   const who = make("div", { class: "who" }, title, make("small", {}, [one.plan, when(one.paid_at)].filter(Boolean).join(" · ")));
   const row = make("div", { class: "row" });
