@@ -66,7 +66,7 @@ def run(*, write: bool = False) -> dict[str, Any]:
     -------
     dict
         ``auroc``: by set, of kept against each other kind; ``reliability``: Brier score, calibration error and bins of
-        the held-out sets together; ``refused``: share of each kind below one half.
+        the held-out sets together, weighed as they are taught; ``refused``: share of each kind below one half.
     """
     if not SHARED.exists():
         raise SystemExit(f"The suite reads {SHARED}, which is absent: put the data folder beside the checkout.")
@@ -211,11 +211,11 @@ def judge(cases: Sequence[Case], chances: Floats) -> dict[str, Any]:
         }
         areas[name] = {kind: auroc(here["kept"], here[kind]) for kind in SHARES if kind != "kept" and here[kind]}
         refused[name] = {kind: float(np.mean(np.array(values) < 0.5)) for kind, values in here.items() if values}
-    plain = [n for n, case in enumerate(cases) if case.kind != "gold withheld"]
+    happened = [case.kind == "kept" for case in cases]
     return {
         "auroc": areas,
         "refused": refused,
-        "reliability": reliability(chances[plain].tolist(), [cases[n].kind == "kept" for n in plain]),
+        "reliability": reliability(chances.tolist(), happened, weights_of(cases).tolist()),
     }
 
 

@@ -144,7 +144,13 @@ def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
     return float((below + upto).mean() / 2 / len(ordered))
 
 
-def reliability(chances: Sequence[float], truths: Sequence[bool], *, bins: int = 10) -> dict[str, object]:
+def reliability(
+    chances: Sequence[float],
+    truths: Sequence[bool],
+    weights: Sequence[float] | None = None,
+    *,
+    bins: int = 10,
+) -> dict[str, object]:
     """Compare probabilities with what happened.
 
     Parameters
@@ -152,6 +158,8 @@ def reliability(chances: Sequence[float], truths: Sequence[bool], *, bins: int =
     chances : sequence of float
         Predicted probabilities.
     truths : sequence of bool
+    weights : sequence of float, optional
+        How much each counts; the same by default.
     bins : int, optional
         Equal widths over [0, 1].
 
@@ -161,14 +169,14 @@ def reliability(chances: Sequence[float], truths: Sequence[bool], *, bins: int =
         ``brier``; ``ece`` (expected calibration error); ``bins``: list of (mean prediction, share true, count).
     """
     predicted, true = np.asarray(chances, float), np.asarray(truths, float)
+    weight = np.ones(len(predicted)) if weights is None else np.asarray(weights, float)
+    weight = weight / weight.sum()
     places = np.minimum((predicted * bins).astype(int), bins - 1)
-    rows = [
-        (float(predicted[inside].mean()), float(true[inside].mean()), int(inside.sum()))
-        for inside in (places == place for place in range(bins))
-        if inside.any()
-    ]
-    return {
-        "brier": float(((predicted - true) ** 2).mean()),
-        "ece": sum(abs(mean - share) * count for mean, share, count in rows) / len(predicted),
-        "bins": rows,
-    }
+    rows, error = [], 0.0
+    for place in range(bins):
+        inside = places == place
+        if inside.any():
+            mean, share = (float(np.average(values[inside], weights=weight[inside])) for values in (predicted, true))
+            rows.append((mean, share, int(inside.sum())))
+            error += abs(mean - share) * float(weight[inside].sum())
+    return {"brier": float(weight @ (predicted - true) ** 2), "ece": error, "bins": rows}

@@ -53,3 +53,9 @@ def test_reliability() -> None:
     boastful = reliability([1.0] * 4, [True, False, False, False])
     assert boastful["ece"] == pytest.approx(0.75)
     assert boastful["bins"] == [(1.0, 0.25, 4)]
+
+
+def test_reliability_weighs_what_it_is_told_to() -> None:
+    rare = reliability([0.75] * 2 + [0.25] * 2, [True, False, False, True], [3.0, 1.0, 3.0, 1.0])
+    assert rare["ece"] == pytest.approx(0)
+    assert reliability([0.75] * 2, [True, False])["ece"] == pytest.approx(0.25)
