@@ -267,7 +267,7 @@ async def ask(
         limits=result.limits,
         are_limits_held=result.are_limits_held,
     )
-    if memory is not None and place is not None:
+    if memory is not None and place is not None and result.is_whole:
         memory.put(place, version, query=text, answer=answer, links=shown)
     yield Final(answer)
 

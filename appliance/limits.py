@@ -154,7 +154,8 @@ class Limits:
             took = (perf_counter() - began) * 1000
             return replace(found, times_ms={"recall": took, "search": took})
         found = await self._found(text, asker=asker, filters=filters, limit=limit, unread=unread, worded=worded)
-        self.kept.put(place, version, found)
+        if found.is_whole:
+            self.kept.put(place, version, found)
         return found
 
     async def _found(

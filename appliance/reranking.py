@@ -54,7 +54,7 @@ class Reranking:
         Returns
         -------
         SearchResult
-            With the stage time ``rerank``, which ``search`` holds too.
+            With the stage time ``rerank``, which ``search`` holds too; not whole where scores are wanting.
         """
         began = perf_counter()
         read, rest = result.found[:READ], result.found[READ:]
@@ -62,7 +62,7 @@ class Reranking:
         found = (*(in_order(read, scores) if scores else read), *rest)
         took = (perf_counter() - began) * 1000
         times = {**result.times_ms, "rerank": took, "search": result.times_ms["search"] + took}
-        return replace(result, found=found[:limit], times_ms=times)
+        return replace(result, found=found[:limit], times_ms=times, is_whole=scores is not None)
 
     async def _scores(self, query: str, texts: list[str]) -> list[float] | None:
         """Score texts; None when that fails, takes too long, or something that took too long still runs."""

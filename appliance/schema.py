@@ -237,7 +237,8 @@ class SearchResult:
     """Found posts, best first, with the stage times in milliseconds.
 
     ``searched_as`` is the query as it was meant where it was typed otherwise, else empty. ``limits`` were read from the
-    words; they are not held where they would have left nothing.
+    words; they are not held where they would have left nothing. It is not whole where a reading of the first posts was
+    left out, for it failed or took too long.
     """
 
     query: str
@@ -248,6 +249,7 @@ class SearchResult:
     searched_as: str = ""
     limits: tuple[Limit, ...] = ()
     are_limits_held: bool = True
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

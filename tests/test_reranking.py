@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from appliance.app import App, open_app
+from appliance.cache import Kept
 from appliance.errors import StartupError
 from appliance.reranking import READ, STEP, Reranking, in_order
 from appliance.schema import Asker, Filters, Final, Question, SearchResult
@@ -187,6 +188,24 @@ async def test_a_broken_one_leaves_the_order(fused: SearchResult, broken: Callab
     reranking = Reranking(Scripted(broken), 5)
     assert keys(await reranking.order(fused, 7)) == keys(fused)[:7]
     reranking.close()
+
+
+async def test_an_order_for_want_of_scores_is_not_kept(app: App) -> None:
+    turned = ascending()
+
+    async def search(text: str, *, asker: Asker, filters: Filters, limit: int = 10) -> SearchResult:
+        found = await app.verbs.search(text, asker=asker, filters=filters, limit=limit)
+        return await reranking.order(found, limit)
+
+    works = False
+    reranking = Reranking(Scripted(lambda texts: turned(texts) if works else [float("nan")] * len(texts)), 60.0)
+    limits = replace(app.verbs.limits, search=search, kept=Kept(10))
+    first = [await limits(QUESTION, asker=Asker(), filters=Filters()) for _ in range(2)]
+    works = True
+    then = [await limits(QUESTION, asker=Asker(), filters=Filters()) for _ in range(2)]
+    reranking.close()
+    assert [one.is_whole for one in (*first, *then)] == [False, False, True, True]
+    assert ["recall" in one.times_ms for one in (*first, *then)] == [False, False, False, True]
 
 
 async def test_nothing_found_is_nothing_read(fused: SearchResult) -> None:
