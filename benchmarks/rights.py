@@ -15,10 +15,12 @@ import re
 import tempfile
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -48,10 +50,12 @@ from models.ports import Embedder, EmbedderInfo, Vectors
 
 OPERATIONS = 100_000
 CONTROL_OPERATIONS = 3_000
-AT_ONCE = 8
+TOWNS = 2  # side by side, each in a process of its own
+AT_ONCE = 8  # in each
 TOLD_EVERY = 2_000  # operations
 PEOPLE, OPEN, CLOSED = 24, 5, 9
 POSTS = 14  # of a channel at the start
+MET = "with_posts_in_them"
 FIRST_CHANNEL, FIRST_PERSON = 1_600_000_000, 70_000
 START = datetime(2026, 3, 1, tzinfo=UTC)
 BOT = User(id=1000001, is_bot=True, first_name="PostFinder", username="postfinder_bot")
@@ -107,6 +111,7 @@ class Town:
     running: list[Operation] = field(default_factory=list)
     dialogues: deque[tuple[str, str, int | None]] = field(default_factory=lambda: deque(maxlen=400))
     leaks: list[str] = field(default_factory=list)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # else two changes of one right end in any order
     counts: Counter[str] = field(default_factory=Counter)
     shown: Counter[str] = field(default_factory=Counter)
 
@@ -420,7 +425,8 @@ async def live(town: Town, operations: int) -> None:
                 place = town.rng.randrange(PEOPLE)
                 dice = town.rng.random()
                 if dice < 0.12:
-                    await change(town)
+                    async with town.changing:
+                        await change(town)
                 elif dice < 0.37:
                     await ask(town, place)
                 elif dice < 0.60:
@@ -502,15 +508,37 @@ async def measure(
         "leaks": len(town.leaks),
         "first_leaks": town.leaks[:10],
         "happened": doors,
-        "with_posts_in_them": dict(sorted(town.shown.items())),
+        MET: dict(sorted(town.shown.items())),
         "seconds": took_s,
         "per_second": operations / took_s,
     }
 
 
-def run() -> dict[str, Any]:
-    """Run the whole town, then the broken ones."""
+def whole(operations: int, seed: int, how: Break = "none") -> dict[str, Any]:
+    """Run one town in a process of its own."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    result = asyncio.run(measure(OPERATIONS, seed=1))
-    controls = {how: asyncio.run(measure(CONTROL_OPERATIONS, seed=2, how=how))["leaks"] for how in ("memory", "posts")}
-    return {**result, "people": PEOPLE, "channels": OPEN + CLOSED, "at_once": AT_ONCE, "leaks_of_broken": controls}
+    return asyncio.run(measure(operations, seed=seed, how=how))
+
+
+def run() -> dict[str, Any]:
+    """Run the towns side by side, then the broken ones."""
+    began = perf_counter()
+    with ProcessPoolExecutor(TOWNS, mp_context=get_context("spawn")) as processes:
+        towns = list(processes.map(whole, [OPERATIONS // TOWNS] * TOWNS, range(1, TOWNS + 1)))
+        took_s = perf_counter() - began
+        broken_ones: tuple[Break, ...] = ("memory", "posts")
+        controls = list(processes.map(whole, [CONTROL_OPERATIONS] * 2, [TOWNS + 1] * 2, broken_ones))
+    operations = sum(one["operations"] for one in towns)
+    return {
+        "operations": operations,
+        "towns": TOWNS,
+        "leaks": sum(one["leaks"] for one in towns),
+        "first_leaks": [leak for one in towns for leak in one["first_leaks"]],
+        **{name: dict(sum((Counter(one[name]) for one in towns), Counter())) for name in ("happened", MET)},
+        "seconds": took_s,
+        "per_second": operations / took_s,
+        "people": PEOPLE,
+        "channels": OPEN + CLOSED,
+        "at_once": AT_ONCE,
+        "leaks_of_broken": {how: one["leaks"] for how, one in zip(broken_ones, controls, strict=True)},
+    }

@@ -454,9 +454,9 @@ def _antifraud(result: dict[str, Any]) -> str:
 def _rights(result: dict[str, Any]) -> str:
     broken = result["leaks_of_broken"]
     return (
-        f"**Does anybody see what is closed to them?** {result['operations']:,} operations of {result['people']} "
-        f"people at {result['channels']} channels, {result['at_once']} at once, by every door, answers remembered, "
-        f"rights given and taken: **{result['leaks']} leaks**. With rights forgotten in what is remembered: "
+        f"**Does anybody see what is closed to them?** {result['operations']:,} operations in {result['towns']} "
+        f"communities of {result['people']} people and {result['channels']} channels, {result['at_once']} at once, by "
+        f"every door, answers remembered, rights given and taken: **{result['leaks']} leaks**. With rights forgotten in what is remembered: "
         f"{broken['memory']}; where a post is opened: {broken['posts']}."
     )
 
