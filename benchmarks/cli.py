@@ -94,7 +94,22 @@ for _name in SUITES:
     if _name != "answers":
         _command(_name)
 for _name in FAULTS:
-    _fault(_name)
+    if _name != "faults-kill":
+        _fault(_name)
+
+
+@app.command("faults-kill")
+def faults_kill(
+    rounds: Annotated[int, typer.Option(help="Kills.")] = 500,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same faults.")] = 1,
+    minutes: Annotated[
+        float, typer.Option(help="End after so many minutes, however many kills that was; 0 for none.")
+    ] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the whole result.")] = False,
+) -> None:
+    """Run the faults-kill suite."""
+    if not run_suite("faults-kill", json, rounds=rounds, seed=seed, **({"minutes": minutes} if minutes else {})):
+        raise typer.Exit(1)
 
 
 @app.command()

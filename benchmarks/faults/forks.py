@@ -23,6 +23,7 @@ class Forks:
 
     def __init__(self, module: str) -> None:
         self._module = module
+        self._one_at_a_time = asyncio.Lock()
 
     def __enter__(self) -> Forks:
         self._process = subprocess.Popen(
@@ -43,9 +44,10 @@ class Forks:
         """Fork a process, told these words; return its id."""
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("no pipes")
-        self._process.stdin.write(f"{' '.join(words)}\n")
-        self._process.stdin.flush()
-        return int(await asyncio.to_thread(self._process.stdout.readline))
+        async with self._one_at_a_time:
+            self._process.stdin.write(f"{' '.join(words)}\n")
+            self._process.stdin.flush()
+            return int(await asyncio.to_thread(self._process.stdout.readline))
 
 
 def is_alive(pid: int) -> bool:

@@ -1,9 +1,10 @@
 """Suite `faults-kill`: the whole service killed under load at random instants; what it acknowledged is there, once.
 
 People ask in Telegram and press buttons, visitors ask and rate over HTTP, exports are imported, backups are made, all
-the time: while the service starts, while it heals and while it works. After every few kills one start is left to finish
-what waits, is stopped in order, and the stores are opened and compared with what was acknowledged. The control says
-"stored" before it stores, and must lose something.
+the time: while the service starts, while it heals and while it works; at any moment, or just after an answer, a rating
+or an import was acknowledged. After every few kills one start is left to finish what waits, is stopped in order, and
+the stores are opened and compared with what was acknowledged. Two such data folders are lived in side by side. The
+control says "stored" before it stores, and must lose something.
 """
 
 from __future__ import annotations
@@ -44,9 +45,15 @@ from tests.servers.botapi_limits import Limits
 
 ROUNDS = 500
 A_LIFE = 25  # kills of one data folder before it is looked at
-CONTROL = 6  # kills of the control
+AT_ONCE = 2  # data folders side by side: what waits in one is the other's time
+CONTROL = 8  # kills of the control
 CHANNEL = 1_500_000_001
-WORK_S = 1.2  # longest under load; as long as a start takes on a slower machine
+WORK_S = 1.2  # longest under load, where a kill is timed; as long as a start takes on a slower machine
+MOMENTS = ("while starting", "under load", "after an answer", "after a rating", "after an import")
+MOMENT_WEIGHTS = (30, 35, 10, 10, 15)
+PATIENCE_S = 8.0  # longest under load, where a kill waits for something to be acknowledged
+JUST_AFTER_S = 0.1
+LOOK_S = 0.005
 READY_S = 120.0
 WAITING = r'^postfinder_journal{state="(?:inbox_pending|outbox_queued|outbox_sending)"} (\S+)$'
 DRAIN_S = 180.0
@@ -78,9 +85,12 @@ async def _run(rounds: int, seed: int, minutes: float) -> dict[str, Any]:
 async def lives(rounds: int, seed: int, kind: str, *, until: float = inf) -> tuple[dict[str, Any], list[float]]:
     """Kill services of a kind; return the sums over all data folders, and how long starts took."""
     totals: dict[str, Counter[str]] = {name: Counter() for name in ("acknowledged", "lost", "twice", "kills")}
-    unopenable, maybe_twice, starts = 0, 0, []
-    with Forks("benchmarks.faults.service") as forks:
-        for number, first in enumerate(range(0, rounds, A_LIFE)):
+    plain: Counter[str] = Counter(unopenable=0, maybe_twice=0)
+    starts: list[float] = []
+    folders = iter(list(enumerate(range(0, rounds, A_LIFE))))
+
+    async def live(forks: Forks) -> None:
+        for number, first in folders:
             if monotonic() > until:
                 break
             with tempfile.TemporaryDirectory(prefix="postfinder-kill-") as folder:
@@ -89,15 +99,16 @@ async def lives(rounds: int, seed: int, kind: str, *, until: float = inf) -> tup
                     report = await life.run(min(A_LIFE, rounds - first))
             for name, counter in totals.items():
                 counter.update(report[name])
-            unopenable += report["unopenable"]
-            maybe_twice += report["maybe_twice"]
-            starts += life.starts
-            print(f"{first + sum(life.kills.values()):5} {kind}: {report}", file=sys.stderr, flush=True)
-    sums = {name: dict(counter) for name, counter in totals.items()}
-    lost, twice = sum(totals["lost"].values()), sum(totals["twice"].values())
-    return {**sums, "lost_in_all": lost, "twice_in_all": twice, "unopenable": unopenable, "maybe_twice": maybe_twice}, (
-        starts
-    )
+            plain.update({name: report[name] for name in plain})
+            starts.extend(life.starts)
+            print(f"{totals['kills'].total():5} {kind}: {report}", file=sys.stderr, flush=True)
+
+    with Forks("benchmarks.faults.service") as forks:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(live(forks))
+    in_all = {f"{name}_in_all": totals[name].total() for name in ("lost", "twice")}
+    return {**{name: dict(counter) for name, counter in totals.items()}, **in_all, **plain}, starts
 
 
 @dataclass
@@ -116,6 +127,7 @@ class Life:
     surely: dict[tuple[str, int], int] = field(default_factory=dict)  # how many of those votes were acknowledged
     versions: dict[int, int] = field(default_factory=dict)  # newest version of a post sent
     stored: dict[int, int] = field(default_factory=dict)  # newest version acknowledged
+    imports: int = 0  # acknowledged
     kills: Counter[str] = field(default_factory=Counter)
     starts: list[float] = field(default_factory=list)
     unopenable: int = 0
@@ -142,9 +154,9 @@ class Life:
             self.people.append(person := 10_000 + next(self._ids))
             self.server.add_user(person, f"Сосед {person}")
         pid = await self.forks.start(str(self.data), self.server.url, self.kind)
-        at_start = self.chance.random() < 0.3
+        moment = self.chance.choices(MOMENTS, MOMENT_WEIGHTS)[0]
         telegram = asyncio.create_task(self.in_telegram())
-        if at_start:
+        if moment == "while starting":
             usual = float(np.median(self.starts)) if self.starts else 3.0
             await asyncio.sleep(self.chance.random() * usual)
             tasks: list[asyncio.Task[None]] = [telegram]
@@ -161,8 +173,11 @@ class Life:
                 if self.chance.random() < 0.1:
                     work.append(self.backing_up(client, admin))
                 tasks += [asyncio.create_task(_until_cut(one)) for one in work]
-                await asyncio.sleep(self.chance.random() * max(WORK_S, float(np.median(self.starts))))
-        self.kills["while starting" if at_start else "under load"] += 1
+                if moment == "under load":
+                    await asyncio.sleep(self.chance.random() * max(WORK_S, float(np.median(self.starts))))
+                else:
+                    await self.acknowledged(moment)
+        self.kills[moment] += 1
         await kill(pid)
         for task in tasks:
             task.cancel()
@@ -180,6 +195,24 @@ class Life:
                 return None
             await asyncio.sleep(0.02)
         return None
+
+    async def acknowledged(self, moment: str) -> None:
+        """Wait until one or more of a kind were acknowledged, and for a moment."""
+
+        def count() -> int:
+            match moment:
+                case "after an answer":
+                    return len(self.asked)
+                case "after a rating":
+                    return sum(self.surely.values())
+            return self.imports
+
+        enough = count() + self.chance.choice((1, 1, 2, 3))
+        for _ in range(int(PATIENCE_S / LOOK_S)):
+            if count() >= enough:
+                break
+            await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(self.chance.random() * JUST_AFTER_S)
 
     # -- those who use it ---------------------------------------------------------------------------------------------
 
@@ -236,6 +269,7 @@ class Life:
                 async for line in events.aiter_lines():
                     if line == "event: done":
                         self.stored |= sent
+                        self.imports += 1
 
     async def backing_up(self, client: httpx.AsyncClient, admin: dict[str, str]) -> None:
         """Make a backup."""

@@ -1,4 +1,4 @@
-"""The whole service as a process to be killed: forked from one that has imported everything.
+"""The whole service as a process to be killed: forked from one that has imported everything and read the weights.
 
 Run as ``python -m benchmarks.faults.service``; each line ``DATA API KIND`` on standard input forks a service of the
 data folder for the Bot API server and prints its id. ``careful`` is the product as it is; ``hasty`` says "stored" first
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import importlib
 import os
 import signal
@@ -26,6 +27,8 @@ from appliance.ledger import Ledger
 from appliance.logs import configure_logs
 from appliance.text import lemmas
 from benchmarks.results import ROOT
+from models.load import load_embedder
+from models.ports import Embedder
 
 LATER = (  # what a start imports when it comes to it
     "appliance.bot", "onnxruntime", "models.embed_e5", "duckdb_sqlalchemy", "alembic.command", "pydantic.v1",
@@ -76,11 +79,19 @@ async def serve(data: Path, api: str) -> None:
 
 def main() -> None:
     """Fork a service for each line."""
-    import_app()
+    app_room = import_app()
     for name in LATER:
         importlib.import_module(name)
     lemmas("слово")
     configure_logs("json", least="warning")
+    config = config_of(Path())
+    embedder = load_embedder(config.embedder, weights_dir=config.weights_dir, threads=config.threads)
+
+    def ready(card: str, **_: Any) -> Embedder:
+        return embedder
+
+    app_room.load_embedder = ready  # type: ignore[attr-defined]  # it keeps nothing, and has no threads of its own
+    gc.freeze()  # children copy no pages of it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     warnings.simplefilter("ignore", RuntimeWarning)  # LanceDB starts its loop anew in the child
     for line in sys.stdin:
