@@ -43,6 +43,7 @@ from tests.servers.botapi_limits import Limits
 ROUNDS = 200_000
 SHARES = {"http": 0.6, "webhook": 0.22, "files": 0.16, "commands": 0.02}
 LOOK_EVERY = 250
+TELL_EVERY = 5000
 CONTROL = 400
 TOKEN, SECRET, PERSON = "operator", "secret-of-the-loopback-webhook", 501
 GOOD = "Чем покрыть разделочную доску?"
@@ -120,6 +121,8 @@ class Found:
     def see(self, kind: str, status: int | str, what: object = "") -> None:
         """Count an input and what was answered."""
         self.given[kind] += 1
+        if (given := self.given.total()) % TELL_EVERY == 0:
+            print(f"{given} inputs, {self.errors} server errors, {self.good} good answers", file=sys.stderr, flush=True)
         self.statuses.setdefault(kind, Counter())[str(status)] += 1
         if (isinstance(status, int) and status >= 500) or status == "traceback":
             self.errors += 1
