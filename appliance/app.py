@@ -312,7 +312,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         crowd = Crowd(asking, config.max_questions_at_once)
 
         def ask(question: Question) -> AsyncIterator[Part]:
-            return plans.metered(crowd.ask(question), question.asker)
+            return plans.metered(crowd.ask(question), question.asker, question.id)
 
         def told(
             asker: Asker,
@@ -322,7 +322,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             door: Door = "api",
             question_id: str | None = None,
         ) -> AsyncIterator[Part]:
-            return plans.metered(telling(asker, filters, days=days, door=door, question_id=question_id), asker)
+            parts = telling(asker, filters, days=days, door=door, question_id=question_id)
+            return plans.metered(parts, asker, question_id)
 
         tell = teller(journal, has_bot=bool(config.bot_token()))
         admission = await asyncio.to_thread(Admission, ledger, config.admission, tell)

@@ -30,6 +30,7 @@ STARS = "XTR"
 FREE = 0  # the plan of who has none
 SHOWN_BELOW = 0.2  # share of a quota left from which it is shown
 SHOWN_AT = 3  # … and questions left
+REMEMBERED = 10_000  # newest questions, of which it is known that they are counted: more than can be in work at a crash
 PAYLOAD = "plan"
 Refusal = Literal["no_such_plan", "price_changed", "already_paid", "plans_off"]
 
@@ -106,6 +107,7 @@ class Plans:
         self._plans: dict[int, Plan] = {}
         self._held: dict[int, dict[int, Subscription]] = {}  # by person, then by subscription
         self._asked: dict[int, _Asked] = {}
+        self._counted: dict[str, None] = {}  # questions' ids, oldest first
 
     @classmethod
     async def open(
@@ -142,8 +144,8 @@ class Plans:
             self._keep(held)
         if self.is_on:
             first = now.astimezone(self._zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-            for user_id, asked_at in self._ledger.plans.asked(first):
-                self._count(user_id, asked_at)
+            for question_id, user_id, asked_at in self._ledger.plans.asked(first):
+                self._count(user_id, asked_at, question_id)
 
     # What may be asked
 
@@ -175,17 +177,22 @@ class Plans:
             None if plan.per_month is None else Quota("month", max(0, plan.per_month - used.in_month), plan.per_month),
         )
 
-    async def metered(self, parts: AsyncIterator[Part], asker: Asker) -> AsyncIterator[Part]:
+    async def metered(
+        self, parts: AsyncIterator[Part], asker: Asker, question_id: str | None = None
+    ) -> AsyncIterator[Part]:
         """Let a question through within its asker's quota and count it when it is answered.
 
         What failed or was cut off is not counted. The count is the question's own durable row; in memory it is kept
-        at hand, so that asking costs no query.
+        at hand, so that asking costs no query. A question worked on again, after a crash say, is counted once: its
+        row is there, and it needs no other quota.
 
         Parameters
         ----------
         parts : async iterator of Part
             Not begun.
         asker : Asker
+        question_id : str, optional
+            Of its row, where the asker's door names it.
 
         Yields
         ------
@@ -205,14 +212,14 @@ class Plans:
             return
         quota = self.allowance(user_id).shortest
         used = self._used(user_id, self._clock())
-        if quota is not None and quota.left - used.in_work <= 0:
+        if quota is not None and quota.left - used.in_work <= 0 and question_id not in self._counted:
             raise self._spent(quota)
         used.in_work += 1
         try:
             async with aclosing(cast("AsyncGenerator[Part]", parts)) as paid:
                 async for part in paid:
                     if isinstance(part, Final) and part.answer.outcome in {"answered", "not_found"}:
-                        self._count(user_id, self._clock())
+                        self._count(user_id, self._clock(), question_id)
                         left = self.allowance(user_id).shortest
                         shown = left if left is not None and is_worth_showing(left) else None
                         yield Final(replace(part.answer, quota=shown))
@@ -244,7 +251,13 @@ class Plans:
             used.month, used.in_month = month, 0
         return used
 
-    def _count(self, user_id: int, at: datetime) -> None:
+    def _count(self, user_id: int, at: datetime, question_id: str | None) -> None:
+        if question_id in self._counted:
+            return
+        if question_id is not None:
+            self._counted[question_id] = None
+            if len(self._counted) > REMEMBERED:
+                del self._counted[next(iter(self._counted))]
         used = self._used(user_id, at)
         local = at.astimezone(self._zone)
         used.on_day += local.toordinal() == used.day

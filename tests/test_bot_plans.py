@@ -72,7 +72,7 @@ async def town(app: App, tmp_path: Path, clock: Clock) -> AsyncIterator[Town]:
     await plans.save_plan("Про", stars=250, per_day=200, per_month=None)
 
     def ask(question: Question) -> AsyncIterator[Part]:
-        return plans.metered(app.verbs.ask(question), question.asker)
+        return plans.metered(app.verbs.ask(question), question.asker, question.id)
 
     async with BotApi(limits=Limits(speed=1000)) as server:
         server.add_user(ANNA, "Анна", username="anna")

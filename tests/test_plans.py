@@ -141,6 +141,29 @@ async def test_counts_come_back_from_the_rows_in_the_community_s_days(ledger: Le
     assert allowance.shortest == allowance.day
 
 
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_question_worked_on_again_is_counted_once(ledger: Ledger, clock: Clock, named: bool) -> None:
+    user_id = person(ledger)
+    asked(ledger, user_id, clock.now, 1)
+    asked(ledger, user_id, clock.now, 2)  # its row was stored, and the process died before the update was done
+    plans = await Plans.open(config(free_per_day=2), ledger, clock=clock)
+    asker = Asker(user_id=user_id)
+    if not named:  # the broken control: nobody says which question it is
+        with pytest.raises(QuotaSpent):
+            _ = [part async for part in plans.metered(parts(), asker)]
+        return
+    for _ in range(2):
+        (part,) = [part async for part in plans.metered(parts(), asker, "q2")]
+        assert isinstance(part, Final)
+        assert part.answer.quota == Quota("day", 0, 2)
+    with pytest.raises(QuotaSpent):  # the next one is new
+        _ = [part async for part in plans.metered(parts(), asker, "q3")]
+    clock.now += timedelta(days=1)
+    for _ in range(3):  # a handler that fails after the answer is called again in the same process
+        _ = [part async for part in plans.metered(parts(), asker, "q4")]
+    assert plans.allowance(user_id).day == Quota("day", 1, 2)
+
+
 async def test_a_month_ends_too(ledger: Ledger, clock: Clock) -> None:
     plans = await Plans.open(config(free_per_day=3, free_per_month=4), ledger, clock=clock)
     for _ in range(3):

@@ -263,11 +263,11 @@ class Plans:
         rows = self._database.read(sa.select(user.c.telegram_id).where(user.c.user_id == user_id))
         return rows[0][0] if rows else None
 
-    def asked(self, since: datetime) -> list[tuple[int, datetime]]:
-        """List who asked when, since a time; digests count as questions."""
-        statement = sa.select(question.c.user_id, question.c.asked_at)
+    def asked(self, since: datetime) -> list[tuple[str, int, datetime]]:
+        """List questions' ids, who asked and when, since a time, oldest first; digests count as questions."""
+        statement = sa.select(question.c.question_id, question.c.user_id, question.c.asked_at)
         wanted = statement.where(question.c.user_id.is_not(None), question.c.asked_at >= since)
-        return [(row[0], row[1]) for row in self._database.read(wanted)]
+        return [(row[0], row[1], row[2]) for row in self._database.read(wanted.order_by(question.c.asked_at))]
 
 
 def _insert(
