@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,7 +128,7 @@ def add_care(
 async def _check(config: Config, *, fix: bool) -> list[dict[str, Any]]:
     client = await running(config)
     if client is not None:
-        async with client:
+        async with aclosing(client):
             found: list[dict[str, Any]] = checked(await client.post("/admin/check", json={"fix": fix}))
             return found
     from appliance.check import check_stopped  # a second to import
@@ -145,7 +146,7 @@ async def _check(config: Config, *, fix: bool) -> list[dict[str, Any]]:
 async def _restore(config: Config, file: Path, target: Path) -> dict[str, Any]:
     client = await running(config)
     if client is not None:
-        async with client:
+        async with aclosing(client):
             body = {"file": str(file), "into": str(target)}
             result: dict[str, Any] = checked(await client.post("/admin/restore", json=body))
             return result
