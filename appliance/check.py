@@ -21,6 +21,7 @@ from appliance.ledger import Ledger
 from appliance.ledger.snapshot import contents, unsound
 from appliance.probes import Finding, door, probe
 from appliance.shelf import Shelf
+from appliance.vault import KEYRING, require_fit
 from models.errors import GeneratorDown
 from models.load import load_generator
 from models.ports import Embedder
@@ -92,7 +93,9 @@ def check_stopped(config: Config, *, fix: bool = False) -> list[Finding]:
     list of Finding
     """
     found = [*probe(config, fix=fix), *door(config, is_served=False)]
-    data = config.data_dir
+    data, master = config.data_dir, config.master_key()
+    if master.exists() and master.with_name(KEYRING).exists():
+        found += _tried("keys open", lambda: _fitting_keys(master, data))
     if (data / RESTORING).exists():
         found.append(Finding("restore", "fail", "A restore was cut off.", "Run it again: postfinder restore FILE"))
         return found
@@ -208,6 +211,11 @@ def _stopped_index(data: Path, posts: int) -> Iterator[Finding]:
         yield Finding("ledger and index", "warn", f"The index is empty or torn, the ledger holds {posts} posts.", cure)
     else:
         yield Finding("index", "ok", f"{rows} pieces of {posts} posts; compared post by post while it runs.")
+
+
+def _fitting_keys(master: Path, data: Path) -> Iterator[Finding]:
+    require_fit(master, data)
+    yield Finding("keys open", "ok", "The master key opens the keyring, and they are this data's.")
 
 
 def _tried(name: str, look: Callable[[], Iterator[Finding] | list[Finding]]) -> list[Finding]:

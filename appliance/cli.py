@@ -462,7 +462,7 @@ def read_config() -> Config:
 def reach(work: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
     """Run a command's work against the appliance."""
     config = read_config()
-    configure_logs(config.log)
+    configure_logs(config.log, least="warning")
 
     async def run() -> None:
         async with connect(config) as client:

@@ -134,7 +134,7 @@ async def _check(config: Config, *, fix: bool) -> list[dict[str, Any]]:
     from appliance.check import check_stopped  # a second to import
 
     stopped: list[dict[str, Any]] = orjson.loads(orjson.dumps(await asyncio.to_thread(check_stopped, config, fix=fix)))
-    hopeless = {"cpu", "keys", "restore", "disk kind"}
+    hopeless = {"cpu", "keys", "keys open", "restore", "disk kind"}
     if not fix or any(item["status"] == "fail" and item["name"] in hopeless for item in stopped):
         return stopped
     async with connect(config) as opened:  # opening heals, migrates and rebuilds

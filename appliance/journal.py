@@ -420,7 +420,7 @@ class Journal:
         """
         return self._move(message, "sending", "state = 'sent', payload = x'', message_id = ?", message_id)
 
-    def postpone(self, message: int, until: float, reason: str = "") -> bool:
+    def postpone(self, message: int, until: float, reason: str = "", *, maybe_sent: bool = False) -> bool:
         """Queue a message again that Telegram refused for now.
 
         Parameters
@@ -430,13 +430,22 @@ class Journal:
         until : float
             Not before this time.
         reason : str
+        maybe_sent : bool
+            Whether the reply to the call was lost: sent again, the message may go out twice, and is counted.
 
         Returns
         -------
         bool
             False when it was not being sent.
         """
-        return self._move(message, "sending", "state = 'queued', not_before = ?, reason = ?", until, reason)
+        change = "state = 'queued', not_before = ?, reason = ?, maybe_twice = max(maybe_twice, ?)"
+
+        def act() -> bool:
+            is_moved = self._moved(message, "sending", change, until, reason, int(maybe_sent))
+            self._count_maybe_twice(int(is_moved and maybe_sent))
+            return is_moved
+
+        return self._durably(act)
 
     def fail(self, message: int, reason: str) -> bool:
         """Give a message up that Telegram refuses for good.
@@ -672,19 +681,25 @@ class Journal:
         return ids
 
     def _move(self, message: int, state: str, change: str, *values: Any) -> bool:
+        return self._durably(lambda: self._moved(message, state, change, *values))
+
+    def _moved(self, message: int, state: str, change: str, *values: Any) -> bool:
         statement = f"UPDATE outbox SET {change} WHERE id = ? AND state = ?"  # noqa: S608  (no outside text)
-        return self._durably(lambda: bool(self._run(statement, *values, message, state)))
+        return bool(self._run(statement, *values, message, state))
 
     def _requeue_half_sent(self) -> tuple[int, ...]:
         rows = self._rows(
             "UPDATE outbox SET state = 'queued', maybe_twice = 1 WHERE state = 'sending' RETURNING id",
         )
-        if rows:
-            self._run(
-                "INSERT INTO tally VALUES ('maybe_twice', ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n",
-                len(rows),
-            )
+        self._count_maybe_twice(len(rows))
         return tuple(sorted(row[0] for row in rows))
+
+    def _count_maybe_twice(self, count: int) -> None:
+        if count:
+            statement = (
+                "INSERT INTO tally VALUES ('maybe_twice', ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n"
+            )
+            self._run(statement, count)
 
     def _run(self, statement: str, *values: Any) -> int:
         return self._connection.execute(statement, values).rowcount

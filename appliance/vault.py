@@ -17,6 +17,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 import orjson
@@ -358,7 +359,7 @@ class Vault:
         int
             Data keys wrapped anew.
         """
-        draft = self.key_file.with_name(self.key_file.name + ".new")
+        draft = _draft(self.key_file)
         draft.unlink(missing_ok=True)
         make_key(draft)
         fresh = AESGCM(read_key(draft))
@@ -496,29 +497,57 @@ def _connect(keyring: Path) -> sqlite3.Connection:
     return connection
 
 
+def require_fit(key_file: Path, data_dir: Path) -> None:
+    """Refuse keys that do not open a stopped appliance's data; nothing is changed.
+
+    Parameters
+    ----------
+    key_file, data_dir : Path
+        As for `Vault.open`; the key and its keyring are there.
+
+    Raises
+    ------
+    StartupError
+        The master key is not the keyring's, or the data was sealed with another.
+    """
+    keyring = key_file.with_name(KEYRING)
+    try:
+        with closing(sqlite3.connect(f"{keyring.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StartupError(f"The keyring {keyring} cannot be read: {error}.", cure="Put back its copy.") from error
+    if row is not None:
+        _require_same(_opener(key_file, row[0])[2].hex(), data_dir / MARK)
+
+
 def _fitting(connection: sqlite3.Connection, key_file: Path, master: bytes) -> bytes:
     """Return the master key that opens the keyring: finish a rotation that was cut off, or set up a new keyring."""
     row = connection.execute("SELECT value FROM meta WHERE name = 'id'").fetchone()
-    draft = key_file.with_name(key_file.name + ".new")
     if row is None:
         for name, size in (("blinding", KEY_BYTES), ("id", 16)):
             wrapped = _wrap(AESGCM(master), name, secrets.token_bytes(size))
             connection.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, wrapped))
         return master
-    for path in (key_file, draft):
-        if not path.exists():
-            continue
-        candidate = read_key(path)
-        try:
-            _unwrap(AESGCM(candidate), "id", row[0])
-        except StoreError:
-            continue
-        if path == draft:
-            draft.replace(key_file)
-            _sync_folder(key_file.parent)
-        else:
-            draft.unlink(missing_ok=True)
-        return candidate
+    path, candidate, _ = _opener(key_file, row[0])
+    if path == key_file:
+        _draft(key_file).unlink(missing_ok=True)
+    else:
+        path.replace(key_file)
+        _sync_folder(key_file.parent)
+    return candidate
+
+
+def _draft(key_file: Path) -> Path:
+    return key_file.with_name(key_file.name + ".new")
+
+
+def _opener(key_file: Path, wrapped_id: bytes) -> tuple[Path, bytes, bytes]:
+    """Return which file's key opens the keyring, that key, and the vault's id."""
+    for path in (key_file, _draft(key_file)):
+        if path.exists():
+            candidate = read_key(path)
+            with suppress(StoreError):
+                return path, candidate, _unwrap(AESGCM(candidate), "id", wrapped_id)
     raise StartupError(
         f"The master key {key_file} does not open the keyring beside it.",
         cure="Put back the master key that belongs to this keyring.",
@@ -527,16 +556,8 @@ def _fitting(connection: sqlite3.Connection, key_file: Path, master: bytes) -> b
 
 def _match(vault_id: str, mark: Path, data_dir: Path) -> None:
     """Mark the data folder with the vault's id, or refuse one that another vault sealed."""
+    _require_same(vault_id, mark)
     if mark.exists():
-        try:
-            expected = orjson.loads(mark.read_bytes())["vault"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            expected = "?"
-        if expected != vault_id:
-            raise StartupError(
-                f"The data in {data_dir} is sealed with another vault's keys ({expected[:8]}, not {vault_id[:8]}).",
-                cure="Set POSTFINDER_KEY_FILE to the master key that belongs to this data.",
-            )
         return
     data_dir.mkdir(parents=True, exist_ok=True)
     draft = mark.with_name(mark.name + ".new")
@@ -546,6 +567,20 @@ def _match(vault_id: str, mark: Path, data_dir: Path) -> None:
         os.fsync(file.fileno())
     draft.replace(mark)
     _sync_folder(data_dir)
+
+
+def _require_same(vault_id: str, mark: Path) -> None:
+    if not mark.exists():
+        return
+    try:
+        expected = orjson.loads(mark.read_bytes())["vault"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        expected = "?"
+    if expected != vault_id:
+        raise StartupError(
+            f"The data in {mark.parent} is sealed with another vault's keys ({expected[:8]}, not {vault_id[:8]}).",
+            cure="Set POSTFINDER_KEY_FILE to the master key that belongs to this data.",
+        )
 
 
 def _wrap(master: AESGCM, name: str, raw: bytes) -> bytes:

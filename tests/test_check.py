@@ -19,6 +19,7 @@ from appliance.app import App
 from appliance.check import check_stopped, journal_findings, language_model
 from appliance.config import Config
 from appliance.probes import Finding
+from appliance.vault import Vault, make_key
 from tests.conftest import config_for, copy_data
 from tests.servers.botapi import DEFAULT_TOKEN, BotApi
 from tests.servers.openai import OpenAIServer, Status, say
@@ -165,6 +166,24 @@ def test_a_stopped_appliance_is_looked_at_without_changing_it(stopped: Config) -
     assert is_cured(named(check_stopped(stopped), "journal"), "fail", "aside")
     (data / ".restoring").mkdir()
     assert is_cured(named(check_stopped(stopped), "restore"), "fail", "postfinder restore")
+
+
+def test_keys_that_do_not_open_the_data_are_seen(stopped: Config, tmp_path: Path) -> None:
+    master = stopped.master_key()
+    assert named(check_stopped(stopped), "keys open").status == "ok"
+    true_key = master.read_bytes()
+    make_key(tmp_path / "other.key")
+    master.write_bytes((tmp_path / "other.key").read_bytes())
+    assert is_cured(named(check_stopped(stopped), "keys open"), "fail", "belongs to this keyring")
+    draft = master.with_name(master.name + ".new")  # a rotation that was cut off: the next start finishes it
+    draft.write_bytes(true_key)
+    draft.chmod(0o600)
+    assert named(check_stopped(stopped), "keys open").status == "ok"
+    assert master.read_bytes() != true_key
+    apart = tmp_path / "apart" / "master.key"
+    Vault.open(apart, tmp_path / "another").close()
+    others = stopped.model_copy(update={"key_file": str(apart)})
+    assert is_cured(named(check_stopped(others), "keys open"), "fail", "belongs to this data")
 
 
 def test_a_torn_index_is_seen(stopped: Config) -> None:

@@ -73,6 +73,30 @@ def test_a_command_opens_the_appliance_where_none_runs(tmp_path: Path) -> None:
     assert list((data).glob("serving.json")) == []
 
 
+def test_care_reaches_the_running_appliance(serving: Path, tmp_path: Path) -> None:
+    names = {item["name"] for item in json.loads(postfinder(serving, "check", "--json").stdout)}
+    assert "last start" in names  # only the running one knows
+    made = json.loads(postfinder(serving, "backup", str(tmp_path / "copies"), "--json").stdout)
+    assert "204 posts" in postfinder(serving, "restore", made["file"], "--into", str(tmp_path / "back")).stdout
+    assert (tmp_path / "back" / "ledger.duckdb").exists()
+    assert "is being served" in postfinder(serving, "restore", made["file"], code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["erase", "nobody"], "Give @username"),
+        (["forget", "https://t.me/nowhere/1"], "Copy the link"),
+        (["role", "nobody", "admin"], "written to the bot first"),
+        (["opt-out", "x"], "Write user123456"),
+        (["restore", "nothing.pfbackup", "--into", "new"], "Name a backup"),
+        (["reindex", "--model", "nothing"], "models"),
+    ],
+)
+def test_what_is_refused_to_the_operator_names_its_cure(serving: Path, words: list[str], cure: str) -> None:
+    assert cure in postfinder(serving, *words, code=1).stderr
+
+
 def test_commands_reach_the_running_appliance(serving: Path) -> None:
     with sample.export() as path:
         again = json.loads(postfinder(serving, "import", str(path), "--username", sample.USERNAME, "--json").stdout)

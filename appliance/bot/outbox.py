@@ -46,11 +46,6 @@ class Outbox:
     bot : Bot
     journal : Journal
     pacer : Pacer
-
-    Attributes
-    ----------
-    maybe_twice : int
-        Messages sent again because the reply to the first call was lost; crashes are counted by the journal.
     """
 
     def __init__(self, bot: Bot, journal: Journal, pacer: Pacer) -> None:
@@ -60,7 +55,6 @@ class Outbox:
         self._wake = asyncio.Event()
         self._sending: dict[int, asyncio.Task[None]] = {}  # by chat
         self._is_closing = False
-        self.maybe_twice = 0
 
     def wake(self) -> None:
         """Tell the sender that something was queued."""
@@ -157,10 +151,10 @@ class Outbox:
             else:
                 await self._postpone(item, _backoff_s(item.attempts), "undecodable reply")
         except TelegramNetworkError as error:
-            if not isinstance(error.__cause__, ClientConnectorError):
-                self.maybe_twice += 1
+            is_lost = not isinstance(error.__cause__, ClientConnectorError)
+            if is_lost:
                 log.warning("no reply to a call; it is repeated and may have been sent", method=item.method)
-            await self._postpone(item, _backoff_s(item.attempts), type(error).__name__)
+            await self._postpone(item, _backoff_s(item.attempts), type(error).__name__, maybe_sent=is_lost)
         except TelegramAPIError as error:
             await self._give_up(item, error.message)
         except AiogramError as error:
@@ -168,11 +162,12 @@ class Outbox:
         else:
             await asyncio.to_thread(self._journal.mark_sent, item.id, _message_id(result))
 
-    async def _postpone(self, item: Queued, seconds: float, reason: str) -> None:
+    async def _postpone(self, item: Queued, seconds: float, reason: str, *, maybe_sent: bool = False) -> None:
         log.info(
             "sending again later", method=item.method, why=reason, wait_s=round(seconds, 1), attempts=item.attempts
         )
-        await asyncio.to_thread(self._journal.postpone, item.id, time.time() + seconds, reason)
+        until = time.time() + seconds
+        await asyncio.to_thread(self._journal.postpone, item.id, until, reason, maybe_sent=maybe_sent)
 
     async def _give_up(self, item: Queued, reason: str) -> None:
         log.warning("message refused for good", method=item.method, why=reason)

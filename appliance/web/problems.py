@@ -27,6 +27,7 @@ from appliance.errors import (
     UnknownChannel,
 )
 from appliance.schema import Language
+from models.errors import ModelError
 
 STATUS: tuple[tuple[type[PostFinderError], int], ...] = (
     (UnknownChannel, 404),
@@ -168,11 +169,16 @@ def described(
     return {"code": code, "message": message, "cure": cure or ""}
 
 
-def described_error(error: Exception, language: Language) -> dict[str, str]:
-    """Describe an error for its reader: one raised on purpose in its own terms, any other as ``internal``."""
+def described_error(error: Exception, language: Language, *, for_operator: bool = False) -> dict[str, str]:
+    """Describe an error for its reader: one raised on purpose in its own terms, any other as ``internal``.
+
+    A member reads the words of its code; the operator, where the code has none but those of all bad input, its own.
+    """
+    if for_operator and isinstance(error, ModelError):
+        return described("model", language, message=str(error.args[0]), cure=error.cure)
     if not isinstance(error, PostFinderError):
         return described("internal", language)
-    if isinstance(error, FOR_OPERATORS):
+    if isinstance(error, FOR_OPERATORS) or (for_operator and error.code == BadInput.code):
         return described(error.code, language, message=str(error.args[0]), cure=error.cure)
     if isinstance(error, Paused) and error.word:
         return described(error.code, language, message=error.word)
@@ -190,7 +196,8 @@ def add_problems(app: FastAPI) -> None:
     @app.exception_handler(PostFinderError)
     async def on_purpose(request: Request, error: PostFinderError) -> Response:
         headers = {"Retry-After": str(math.ceil(error.retry_after_s))} if isinstance(error, SlowDown) else {}
-        words = described_error(error, language_of_request(request))
+        for_operator = request.url.path.startswith("/admin/")
+        words = described_error(error, language_of_request(request), for_operator=for_operator)
         return problem(status_of(error), headers=headers, language=language_of_request(request), **words)
 
     @app.exception_handler(RequestValidationError)

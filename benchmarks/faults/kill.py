@@ -326,11 +326,12 @@ class Life:
         lost["posts"] += len(set(posts) ^ {key[1] for key in indexed})  # ledger and index disagree
         twice["posts"] = len(post_ids) - len(set(post_ids))
         twice["chunks"] = len(chunk_ids) - len(set(chunk_ids))
-        answers = 0
+        answers, again = 0, []
         for person, asked in Counter(self.said.values()).items():
             got = [message["text"] for message in self.server.from_bot(person)]
             lost["answers"] += max(0, asked - len(got))
             answers += max(0, len(got) - asked)
+            again += [text for text, count in Counter(got).items() if count > 1]
         twice["answers beyond maybe twice"] = max(0, answers - counts["maybe_twice"])
         lost["quarantined"] = counts["inbox_quarantined"]
         lost["waiting"] = counts["inbox_pending"] + counts["outbox_queued"] + counts["outbox_failed"]
@@ -340,8 +341,8 @@ class Life:
             "posts": len(self.stored),
             "ratings": len(self.surely),
         }
-        if self.unopenable or any(lost.values()):
-            print(f"quarantined: {reasons}", file=sys.stderr)
+        if self.unopenable or any((*lost.values(), *twice.values())):
+            print(f"quarantined: {reasons}; sent again: {again}", file=sys.stderr)
             shutil.copyfile(f"{self.data}.log", Path(tempfile.gettempdir()) / f"postfinder-kill-{self.kind}.log")
         return {
             "acknowledged": acknowledged,
