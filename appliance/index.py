@@ -71,12 +71,14 @@ class Index:
         name = f"chunks-{FORMAT}-{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', embedder.card)}-{embedder.dim}"
         self._path = folder / f"{name}.lance"
         with _store_errors():
+            for aside in (*folder.glob("*.torn-*"), *folder.glob("*.damaged-*")):  # of an earlier start
+                shutil.rmtree(aside)
             self._set_aside_if_torn()
-            database = lancedb.connect(folder)
-            self._table: Any = database.create_table(name, schema=_schema(embedder.dim), exist_ok=True)
-            self._take_over(database, name)
-            self._is_hot = self._table.count_rows() <= hot_limit
-            self._tier = self._load()
+            try:
+                self._open_table(name)
+            except StoreError as damaged:  # a sealed value; those of the ledger were opened before
+                self._set_aside("damaged", damaged)
+                self._open_table(name)
         self._sync()
 
     @classmethod
@@ -374,6 +376,13 @@ class Index:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    def _open_table(self, name: str) -> None:
+        database = lancedb.connect(self.folder)
+        self._table: Any = database.create_table(name, schema=_schema(self.embedder.dim), exist_ok=True)
+        self._take_over(database, name)
+        self._is_hot = self._table.count_rows() <= self._hot_limit
+        self._tier = self._load()
+
     def _load(self) -> HotTier:
         """Fill the hot tier; of a corpus beyond it, a sample that knows what is usual."""
         tier = HotTier(self.embedder.dim)
@@ -477,9 +486,14 @@ class Index:
         """Move a table with a blank manifest away (a power cut's shape): it would open with no rows and no error."""
         manifests = list((self._path / "_versions").glob("*.manifest"))
         if any(not file.read_bytes().strip(b"\0") for file in manifests):
-            aside = self._path.with_name(f"{self._path.stem}.torn-{datetime.now(UTC):%Y%m%dT%H%M%S}")
-            self._path.rename(aside)
-            log.error("index_torn", moved_to=aside.name, cure="the index is rebuilt from the ledger")
+            self._set_aside("torn")
+
+    def _set_aside(self, how: str, why: StoreError | None = None) -> None:
+        aside = self._path.with_name(f"{self._path.stem}.{how}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        self._path.rename(aside)
+        said = str(why.args[0]) if why else "a blank manifest"
+        cure = "the index is rebuilt from the ledger; the next start removes what was moved"
+        log.error(f"index_{how}", what=said, moved_to=aside.name, cure=cure)
 
 
 def tables_in(folder: Path) -> dict[str, int]:

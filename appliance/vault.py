@@ -579,7 +579,8 @@ def _require_same(vault_id: str, mark: Path) -> None:
     if expected != vault_id:
         raise StartupError(
             f"The data in {mark.parent} is sealed with another vault's keys ({expected[:8]}, not {vault_id[:8]}).",
-            cure="Set POSTFINDER_KEY_FILE to the master key that belongs to this data.",
+            cure="Set POSTFINDER_KEY_FILE to the master key that belongs to this data. "
+            f"Where that is the right one, {mark} is damaged: remove it, the next start writes it anew.",
         )
 
 

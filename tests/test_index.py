@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from appliance.errors import StartupError
 from appliance.index import Index, Scope
 from appliance.schema import Chunk
 from appliance.text import lemmas
+from appliance.vault import Vault
 from models.ports import EmbedderInfo
 
 DIM = 16
@@ -214,6 +216,25 @@ def test_a_blank_manifest_is_set_aside(tmp_path: Path) -> None:
     fill(index, 20)
     assert len(index) == 20
     index.close()
+
+
+def test_a_damaged_value_is_set_aside_with_its_table(tmp_path: Path) -> None:
+    with closing(Vault.open(tmp_path / "keys" / "master.key", tmp_path)) as vault:
+        with closing(Index.open(tmp_path / "index", embedder=INFO, vault=vault)) as index:
+            fill(index, 20)
+            row = index._table.search().limit(1).to_arrow()
+            sealed = row["sealed"][0].as_py()
+        (file,) = (tmp_path / "index").glob("*.lance/data/*.lance")
+        content = file.read_bytes()
+        assert content.count(sealed) == 1
+        file.write_bytes(content.replace(sealed, sealed[:-1] + bytes([sealed[-1] ^ 1])))
+        with closing(Index.open(tmp_path / "index", embedder=INFO, vault=vault)) as index:
+            assert len(index) == 0  # a start fills it from the ledger
+            fill(index, 20)
+        assert list((tmp_path / "index").glob("*.damaged-*"))
+        with closing(Index.open(tmp_path / "index", embedder=INFO, vault=vault)) as index:
+            assert len(index) == 20
+        assert not list((tmp_path / "index").glob("*.damaged-*"))  # what is erased later does not lie on there
 
 
 WRITER = """

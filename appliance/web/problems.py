@@ -79,8 +79,14 @@ WORDS: dict[str, dict[Language, tuple[str, str]]] = {
         "en": ("There is no such answer.", "Rate an answer you were just given."),
     },
     "bad_token": {
-        "ru": ("Ключ не подходит.", "Возьмите его из serving.json в папке данных."),
-        "en": ("The token is not right.", "Take it from serving.json in the data folder."),
+        "ru": (
+            "Ключ не подходит.",
+            "Попросите новый у владельца (postfinder key create); его собственный — в serving.json в папке данных.",
+        ),
+        "en": (
+            "The token is not right.",
+            "Ask the operator for one (postfinder key create); theirs is in serving.json of the data folder.",
+        ),
     },
     "internal": {
         "ru": ("У нас что-то сломалось; вопрос ни при чём.", "Попробуйте ещё раз; если повторится, скажите владельцу."),
