@@ -76,8 +76,10 @@ class Index:
             self._set_aside_if_torn()
             try:
                 self._open_table(name)
-            except StoreError as damaged:  # a sealed value; those of the ledger were opened before
-                self._set_aside("damaged", damaged)
+            except (OSError, RuntimeError, pa.ArrowException):  # maybe the disk: nothing is thrown away for it
+                raise
+            except Exception as damaged:  # a sealed value, for those of the ledger were opened before; what Lance reads
+                self._set_aside("damaged", f"{type(damaged).__name__}: {str(damaged)[:200]}")
                 self._open_table(name)
         self._sync()
 
@@ -486,14 +488,13 @@ class Index:
         """Move a table with a blank manifest away (a power cut's shape): it would open with no rows and no error."""
         manifests = list((self._path / "_versions").glob("*.manifest"))
         if any(not file.read_bytes().strip(b"\0") for file in manifests):
-            self._set_aside("torn")
+            self._set_aside("torn", "a blank manifest")
 
-    def _set_aside(self, how: str, why: StoreError | None = None) -> None:
+    def _set_aside(self, how: str, why: str) -> None:
         aside = self._path.with_name(f"{self._path.stem}.{how}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
         self._path.rename(aside)
-        said = str(why.args[0]) if why else "a blank manifest"
         cure = "the index is rebuilt from the ledger; the next start removes what was moved"
-        log.error(f"index_{how}", what=said, moved_to=aside.name, cure=cure)
+        log.error(f"index_{how}", what=why, moved_to=aside.name, cure=cure)
 
 
 def tables_in(folder: Path) -> dict[str, int]:

@@ -1,9 +1,12 @@
 """LanceDB and the hot tier above it."""
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -12,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appliance.errors import StartupError
+from appliance.errors import StartupError, StoreError
 from appliance.index import Index, Scope
 from appliance.schema import Chunk
 from appliance.text import lemmas
@@ -235,6 +238,27 @@ def test_a_damaged_value_is_set_aside_with_its_table(tmp_path: Path) -> None:
         with closing(Index.open(tmp_path / "index", embedder=INFO, vault=vault)) as index:
             assert len(index) == 20
         assert not list((tmp_path / "index").glob("*.damaged-*"))  # what is erased later does not lie on there
+
+
+def test_a_flipped_bit_is_healed_or_refused_with_the_cure(tmp_path: Path) -> None:
+    with closing(Index.open(tmp_path / "whole", embedder=INFO)) as index:
+        fill(index, 20)
+    chance, found = random.Random(1), Counter[str]()
+    files = [path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*.*") if path.is_file()]
+    for number in range(40):
+        folder = tmp_path / str(number)
+        shutil.copytree(tmp_path / "whole", folder)
+        damaged = folder / chance.choice(files)
+        content = bytearray(damaged.read_bytes())
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        damaged.write_bytes(content)
+        try:
+            with closing(Index.open(folder, embedder=INFO)) as index:
+                found[f"{len(index)} chunks"] += 1
+        except StoreError as error:
+            found["refused" if "rebuilt from the ledger" in error.cure else "no cure"] += 1
+    assert set(found) <= {"0 chunks", "20 chunks", "refused"}
+    assert found["0 chunks"] + found["refused"]
 
 
 WRITER = """

@@ -313,11 +313,11 @@ def answer_view(answer: Answer, language: Language) -> dict[str, Any]:
     return {**view, "limits": limits, "remark": " ".join(remarks)}
 
 
-def told(error: Exception, language: Language, *, for_operator: bool = False) -> dict[str, str]:
+def told(error: Exception, language: Language) -> dict[str, str]:
     """Describe an error that ended a stream; one not raised on purpose is also logged."""
     if not isinstance(error, PostFinderError):
         log.error("stream failed", kind=type(error).__name__, where=where(error))
-    return described_error(error, language, for_operator=for_operator)
+    return described_error(error, language)
 
 
 def reading(verbs: Verbs, admin_token: str) -> APIRouter:
@@ -431,6 +431,6 @@ async def progress_events(
         if isinstance(part, ImportProgress | ReindexProgress):
             yield event("done" if part.done else "progress", encode(part))
         elif isinstance(part, Exception):
-            yield event("error", encode(told(part, language, for_operator=True)))
+            yield event("error", encode(told(part, language)))
         else:
             yield SILENCE

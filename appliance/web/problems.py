@@ -27,7 +27,6 @@ from appliance.errors import (
     UnknownChannel,
 )
 from appliance.schema import Language
-from models.errors import ModelError
 
 STATUS: tuple[tuple[type[PostFinderError], int], ...] = (
     (UnknownChannel, 404),
@@ -180,8 +179,6 @@ def described_error(error: Exception, language: Language, *, for_operator: bool 
 
     A member reads the words of its code; the operator, where the code has none but those of all bad input, its own.
     """
-    if for_operator and isinstance(error, ModelError):
-        return described("model", language, message=str(error.args[0]), cure=error.cure)
     if not isinstance(error, PostFinderError):
         return described("internal", language)
     if isinstance(error, FOR_OPERATORS) or (for_operator and error.code == BadInput.code):
