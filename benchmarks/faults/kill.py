@@ -280,12 +280,13 @@ class Life:
         least, deadline = inf, monotonic() + STUCK_S
         async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
             while monotonic() < deadline:
-                figures = (await client.get("/metrics")).text
-                waiting = len(self.server.pending()) + sum(map(float, re.findall(WAITING, figures, re.MULTILINE)))
-                if not waiting:
-                    return
-                if waiting < least:
-                    least, deadline = waiting, monotonic() + STUCK_S
+                with suppress(httpx.HTTPError):  # a connection that was idle for long is closed
+                    figures = (await client.get("/metrics")).text
+                    waiting = len(self.server.pending()) + sum(map(float, re.findall(WAITING, figures, re.MULTILINE)))
+                    if not waiting:
+                        return
+                    if waiting < least:
+                        least, deadline = waiting, monotonic() + STUCK_S
                 await asyncio.sleep(0.5)
 
     # -- what became of it --------------------------------------------------------------------------------------------
