@@ -6,6 +6,7 @@ the same `Index.candidates`.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -76,9 +77,9 @@ class Index:
             self._set_aside_if_torn()
             try:
                 self._open_table(name)
-            except (OSError, RuntimeError, pa.ArrowException):  # maybe the disk: nothing is thrown away for it
-                raise
-            except Exception as damaged:  # a sealed value, for those of the ledger were opened before; what Lance reads
+            except Exception as damaged:  # what Lance reads, or a sealed value: those of the ledger were opened before
+                if _is_refused_by_the_system(damaged):  # no room, no right: nothing is thrown away for it
+                    raise
                 self._set_aside("damaged", f"{type(damaged).__name__}: {str(damaged)[:200]}")
                 self._open_table(name)
         self._sync()
@@ -529,6 +530,14 @@ def _store_errors() -> Iterator[None]:
             f"The index could not do its work: {type(error).__name__}: {str(error)[:200]}",
             cure="Check disk space and rights; if it persists, delete the index folder: it is rebuilt from the ledger.",
         ) from error
+
+
+def _is_refused_by_the_system(error: Exception) -> bool:
+    """Whether the operating system did not let a file be read; one that is missing counts as damage."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (said := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(said[1])
+    return number not in (None, errno.ENOENT)
 
 
 def _linked(source: str, target: str) -> None:

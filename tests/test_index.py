@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from appliance.errors import StartupError, StoreError
-from appliance.index import Index, Scope
+from appliance.index import Index, Scope, _is_refused_by_the_system
 from appliance.schema import Chunk
 from appliance.text import lemmas
 from appliance.vault import Vault
@@ -238,6 +238,30 @@ def test_a_damaged_value_is_set_aside_with_its_table(tmp_path: Path) -> None:
         with closing(Index.open(tmp_path / "index", embedder=INFO, vault=vault)) as index:
             assert len(index) == 20
         assert not list((tmp_path / "index").glob("*.damaged-*"))  # what is erased later does not lie on there
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 700, None])
+def test_a_data_file_that_a_power_cut_took_is_set_aside_with_its_table(tmp_path: Path, left: bytes | None) -> None:
+    with closing(Index.open(tmp_path, embedder=INFO)) as index:
+        fill(index, 20)
+    (file,) = tmp_path.glob("*.lance/data/*.lance")
+    if left is None:
+        file.unlink()
+    else:
+        file.write_bytes(left)
+    with closing(Index.open(tmp_path, embedder=INFO)) as index:
+        assert len(index) == 0
+        fill(index, 20)
+        assert len(index) == 20
+    assert list(tmp_path.glob("*.damaged-*"))
+
+
+def test_what_the_system_refuses_is_no_damage() -> None:
+    refused = ("LanceError(IO): Generic LocalFileSystem error: Unable to open file: Too many open files (os error 24)",)
+    assert _is_refused_by_the_system(RuntimeError(*refused))
+    assert _is_refused_by_the_system(PermissionError(13, "Permission denied"))
+    assert not _is_refused_by_the_system(RuntimeError("LanceError(IO): file size is too small"))
+    assert not _is_refused_by_the_system(OSError("Not found: chunks.lance/data/1.lance (os error 2)"))
 
 
 def test_a_flipped_bit_is_healed_or_refused_with_the_cure(tmp_path: Path) -> None:

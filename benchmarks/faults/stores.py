@@ -11,7 +11,7 @@ import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -63,16 +63,13 @@ class Stores:
 @contextmanager
 def opened(data: Path) -> Iterator[Stores]:
     """Open and heal the stores of a folder, in the appliance's order."""
-    vault = Vault.open(data / "keys" / "master.key", data)
-    ledger = Ledger.open(data / "ledger.duckdb", vault)
-    journal = Journal.open(data / "journal.sqlite", vault)
-    index = Index.open(data / "index", embedder=INFO, vault=vault)
-    try:
+    with ExitStack() as stack:  # one left open would answer for the next image: DuckDB knows open files by their paths
+        vault = stack.enter_context(closing(Vault.open(data / "keys" / "master.key", data)))
+        ledger = stack.enter_context(closing(Ledger.open(data / "ledger.duckdb", vault)))
+        journal = stack.enter_context(closing(Journal.open(data / "journal.sqlite", vault)))
+        index = stack.enter_context(closing(Index.open(data / "index", embedder=INFO, vault=vault)))
         mended = asyncio.run(reconcile(index=index, ledger=ledger, embedder=Hashes()))
         yield Stores(vault, ledger, journal, index, (*ledger.notes, *mended))
-    finally:
-        for store in (index, journal, ledger, vault):
-            store.close()
 
 
 def post_of(number: int, version: int) -> Post:
