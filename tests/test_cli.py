@@ -90,7 +90,7 @@ def test_care_reaches_the_running_appliance(serving: Path, tmp_path: Path) -> No
         (["role", "nobody", "admin"], "written to the bot first"),
         (["opt-out", "x"], "Write user123456"),
         (["restore", "nothing.pfbackup", "--into", "new"], "Name a backup"),
-        (["reindex", "--model", "nothing"], "models"),
+        (["reindex", "--model", "nothing"], "Known cards"),
     ],
 )
 def test_what_is_refused_to_the_operator_names_its_cure(serving: Path, words: list[str], cure: str) -> None:
