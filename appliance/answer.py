@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from time import perf_counter
 
-from appliance.cache import Memory, Remembered
+from appliance.cache import Memory, Remembered, lies_within
 from appliance.config import Config
 from appliance.dialogue import leans_on_earlier
 from appliance.errors import BadInput
@@ -23,6 +23,7 @@ from appliance.quoting import quote, shorten
 from appliance.rewriting import rewritten
 from appliance.schema import (
     Answer,
+    Channel,
     Citation,
     Final,
     FoundPost,
@@ -163,7 +164,7 @@ async def ask(
     dialogue_id = question.dialogue_id or uuid.uuid4().hex
     turns = await asyncio.to_thread(ledger.turns, dialogue_id, TURNS) if question.dialogue_id else []
     turns = [turn for turn in turns if turn.user_id == question.asker.user_id and turn.id != question.id]
-    place, version = None, ("", 0)
+    place, version, seen = None, ("", 0), list[Channel]()
     if memory is not None and not (turns and leans_on_earlier(text)):
         seen = [status.channel for status in ledger.channels(question.asker)]
         place = memory.place(text, seen, question.filters, question.unread)
@@ -267,7 +268,7 @@ async def ask(
         limits=result.limits,
         are_limits_held=result.are_limits_held,
     )
-    if memory is not None and place is not None and result.is_whole:
+    if memory is not None and place is not None and result.is_whole and lies_within(result, seen):
         memory.put(place, version, query=text, answer=answer, links=shown)
     yield Final(answer)
 

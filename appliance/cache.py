@@ -7,8 +7,8 @@ another name, number or negation (`benchmarks/LOG.md`).
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from secrets import token_bytes
@@ -16,7 +16,7 @@ from threading import Lock
 from time import monotonic
 from typing import Generic, TypeVar
 
-from appliance.schema import Answer, Channel, Citation, Filters, LimitKind
+from appliance.schema import Answer, Channel, Citation, Filters, LimitKind, SearchResult
 from appliance.text import clean
 
 T = TypeVar("T")
@@ -27,6 +27,26 @@ _POLITE = re.compile(
     r"^(?:(?:здравствуйте|привет|добрый день|добрый вечер|доброе утро|подскажите|скажите|пожалуйста|hello|hi|please)"
     r" )+(?=\S+ \S)"
 )
+
+
+def lies_within(result: SearchResult, channels: Collection[Channel]) -> bool:
+    """Tell whether a search looked at no other channels than these.
+
+    A channel that is opened between the look at what an asker may read and the search is in the result. Kept for all
+    who may read the same, it would still be told to them when the channel is closed again.
+
+    Parameters
+    ----------
+    result : SearchResult
+    channels : collection of Channel
+        What the result is to be kept for.
+
+    Returns
+    -------
+    bool
+    """
+    titles = Counter(channel.title for channel in channels)
+    return Counter(result.searched.channels) <= titles and all(hit.channel in channels for hit in result.found)
 
 
 class Kept(Generic[T]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from time import perf_counter
 
-from appliance.cache import Kept
+from appliance.cache import Kept, lies_within
 from appliance.schema import (
     Asker,
     Channel,
@@ -154,7 +154,7 @@ class Limits:
             took = (perf_counter() - began) * 1000
             return replace(found, times_ms={"recall": took, "search": took})
         found = await self._found(text, asker=asker, filters=filters, limit=limit, unread=unread, worded=worded)
-        if found.is_whole:
+        if found.is_whole and lies_within(found, seen):
             self.kept.put(place, version, found)
         return found
 

@@ -456,8 +456,8 @@ def _rights(result: dict[str, Any]) -> str:
     return (
         f"**Does anybody see what is closed to them?** {result['operations']:,} operations in {result['towns']} "
         f"communities of {result['people']} people and {result['channels']} channels, {result['at_once']} at once, by "
-        f"every door, answers remembered, rights given and taken: **{result['leaks']} leaks**. With rights forgotten in what is remembered: "
-        f"{broken['memory']}; where a post is opened: {broken['posts']}."
+        f"every door, answers remembered, rights given and taken: **{result['leaks']} leaks**. With rights forgotten "
+        f"in what is remembered: {broken['memory']}; where a post is opened: {broken['posts']}."
     )
 
 

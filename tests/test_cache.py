@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.answer import ask
 from appliance.app import App
-from appliance.cache import MAX_AGE_S, Memory, same_words
+from appliance.cache import MAX_AGE_S, Kept, Memory, same_words
 from appliance.crowd import Crowd
 from appliance.errors import NotAllowed, SlowDown
 from appliance.schema import (
@@ -137,6 +138,39 @@ async def test_a_closed_channel_is_not_told_from_memory(app: App) -> None:
     answer = answer_in(await parts_of(app, "Когда ремонтное кафе?"))
     assert "remembered" not in answer.times_ms
     assert answer.outcome == "not_found"
+
+
+@pytest.mark.parametrize("has_posts", [True, False])
+async def test_what_was_open_during_the_search_alone_is_not_told_later(app: App, has_posts: bool) -> None:
+    channel = app.ledger.channels()[0].channel
+    app.ledger.save_channel(Channel(77, "Двор", "dvor", is_open=False))
+    await app.verbs.ingest(
+        [Post(77, 1, datetime(2026, 3, 1, tzinfo=UTC), "Мёд раздают у фонтана.")] if has_posts else []
+    )
+    inner = app.verbs.limits.search
+
+    async def search(text: str, *, asker: Asker, filters: Filters, limit: int = 10) -> SearchResult:
+        app.ledger.set_open(77, True)
+        found = await inner(text, asker=asker, filters=filters, limit=limit)
+        app.ledger.set_open(77, False)
+        return found
+
+    limits = replace(app.verbs.limits, search=search, kept=Kept(10))
+    memory = Memory(10)
+
+    async def asked() -> Answer:
+        question = Question("Где раздают мёд?", Asker())
+        parts = ask(question, search=limits, index=app.shelf, ledger=app.ledger, config=app.config, memory=memory)
+        return answer_in([part async for part in parts])
+
+    first = await asked()
+    assert "Двор" in first.searched.channels  # it was open then
+    limits = replace(limits, search=inner)
+    later = await asked()
+    assert later.searched.channels == (channel.title,)
+    assert "фонтан" not in str(later)
+    assert "Двор" not in str(await limits("Где раздают мёд?", asker=Asker(), filters=Filters()))
+    assert "remembered" in (await asked()).times_ms  # what was open before and after is remembered
 
 
 async def test_a_search_is_recalled_until_posts_or_rights_change(app: App) -> None:
