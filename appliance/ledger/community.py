@@ -238,6 +238,8 @@ class Community:
     def answers_using(self, keys: Collection[PostKey], *, days: int) -> list[QuestionRow]:
         """List the answers of the last days that cite any of these posts."""
         wanted = set(keys)
+        if not wanted:
+            return []
         recent = sa.and_(question.c.answer_text != "", question.c.asked_at > _now() - timedelta(days=days))
         statement = sa.select(question.c.question_id, question.c.posts).where(recent)
         if len(wanted) <= FEW_POSTS:
