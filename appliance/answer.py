@@ -164,7 +164,8 @@ async def ask(
     dialogue_id = question.dialogue_id or uuid.uuid4().hex
     turns = await asyncio.to_thread(ledger.turns, dialogue_id, TURNS) if question.dialogue_id else []
     turns = [turn for turn in turns if turn.user_id == question.asker.user_id and turn.id != question.id]
-    place, version, seen = None, ("", 0), list[Channel]()
+    place, version = None, ("", 0)
+    seen: list[Channel] = []
     if memory is not None and not (turns and leans_on_earlier(text)):
         seen = [status.channel for status in ledger.channels(question.asker)]
         place = memory.place(text, seen, question.filters, question.unread)

@@ -6,8 +6,7 @@
     ├── StartupError           the operator, at start: bad configuration, CPU, folder, lock
     ├── BadInput               the person who sent it: empty or oversized question, bad date
     │   ├── UnknownChannel     the asker: no such channel among those they may see
-    │   ├── BadExport          the operator: a file that is not a Telegram export
-    │   └── BadCommand         the operator: what was asked for cannot be done
+    │   └── BadExport          the operator: a file that is not a Telegram export
     ├── NotAllowed             the asker: no right to do this
     ├── SlowDown               the asker: over a limit; `.retry_after_s`
     │   └── QuotaSpent         the asker: the plan's questions are asked
@@ -67,12 +66,6 @@ class BadExport(BadInput):
     """A file that is not a readable Telegram export; seen by the operator."""
 
     code = "bad_export"
-
-
-class BadCommand(BadInput):
-    """An operator's command that cannot be carried out as it was given; seen by the operator."""
-
-    code = "bad_command"
 
 
 class NotAllowed(PostFinderError):

@@ -78,7 +78,7 @@ class Index:
             try:
                 self._open_table(name)
             except Exception as damaged:  # what Lance reads, or a sealed value: those of the ledger were opened before
-                if _is_refused_by_the_system(damaged):  # no room, no right: nothing is thrown away for it
+                if _is_refused_by_the_system(damaged):  # no room, no right, no memory: nothing is set aside for it
                     raise
                 self._set_aside("damaged", f"{type(damaged).__name__}: {str(damaged)[:200]}")
                 self._open_table(name)
@@ -534,6 +534,8 @@ def _store_errors() -> Iterator[None]:
 
 def _is_refused_by_the_system(error: Exception) -> bool:
     """Whether the operating system did not let a file be read; one that is missing counts as damage."""
+    if isinstance(error, MemoryError):
+        return True
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (said := re.search(r"\(os error (\d+)\)", str(error))):
         number = int(said[1])

@@ -421,7 +421,7 @@ class Plans:
             cure = "`postfinder plan payments` lists them."
             raise BadInput("There is no such payment, or it went back before.", cure=cure, code="refund_unknown")
         if self._journal is None:
-            cure = "Set POSTFINDER_TELEGRAM_TOKEN."
+            cure = "Set TELEGRAM_BOT_TOKEN."
             raise BadInput("A payment goes back through the bot, and there is none.", cure=cure, code="refund_no_bot")
         payload = {"user_id": found[1], "telegram_payment_charge_id": charge_id}
         call = Outgoing(found[1], "refundStarPayment", payload, once=f"refund:{charge_id}")

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 
 from appliance.chunking import chunks_of
-from appliance.errors import BadCommand, StoreError
+from appliance.errors import BadInput, StoreError
 from appliance.hot import Scope
 from appliance.index import Index
 from appliance.ledger import Ledger
@@ -64,7 +64,7 @@ async def reindex(
 
     Raises
     ------
-    BadCommand
+    BadInput
         It serves already, another one is being built, or there is nothing to go back to.
         Or the model cannot be opened or fails, or its index finds less than the old one; the old one goes on serving.
     StoreError
@@ -73,16 +73,14 @@ async def reindex(
     if rollback:
         card = shelf.choice.previous
         if not card:
-            raise BadCommand(
-                "There is no index to go back to.", cure="`postfinder reindex --model CARD` makes another."
-            )
+            raise BadInput("There is no index to go back to.", cure="`postfinder reindex --model CARD` makes another.")
     if shelf.job is None or shelf.job.done():
         if card == shelf.now.embedder.info.card:
-            raise BadCommand(f"The embedder {card} is in service already.", cure="Name another with --model.")
+            raise BadInput(f"The embedder {card} is in service already.", cure="Name another with --model.")
         shelf.progress = ReindexProgress(card=card, before=shelf.now.embedder.info.card)
         shelf.job = asyncio.create_task(asyncio.to_thread(_build, card, shelf, ledger, load, force or rollback))
     elif shelf.progress is not None and shelf.progress.card != card:
-        raise BadCommand(f"The index of {shelf.progress.card} is being built.", cure="Wait for its end.")
+        raise BadInput(f"The index of {shelf.progress.card} is being built.", cure="Wait for its end.")
     job = shelf.job
     while not (await asyncio.wait({job}, timeout=PROGRESS_EVERY_S))[0]:
         if shelf.progress is not None:
@@ -90,7 +88,7 @@ async def reindex(
     try:
         job.result()
     except ModelError as error:
-        raise BadCommand(error.args[0], cure=error.cure or "Run the command again: it goes on from here.") from error
+        raise BadInput(error.args[0], cure=error.cure or "Run the command again: it goes on from here.") from error
     if shelf.progress is not None:
         yield shelf.progress
 
@@ -125,7 +123,7 @@ def _build(card: str, shelf: Shelf, ledger: Ledger, load: Callable[[str], Embedd
     mine, theirs, overlap = compare(Pair(embedder, index), shelf.now, ledger)
     tell(self_retrieval=mine, self_retrieval_before=theirs, overlap=overlap)
     if mine < AS_GOOD * theirs and not force:
-        raise BadCommand(
+        raise BadInput(
             f"With {card}, {mine:.0%} of sampled posts find themselves; with the one in service, {theirs:.0%}.",
             cure="The old index goes on serving. --force switches all the same.",
         )
@@ -134,7 +132,7 @@ def _build(card: str, shelf: Shelf, ledger: Ledger, load: Callable[[str], Embedd
         index.remove(sorted(index.posts() - _wanted(ledger)))
         held, before = len(index.posts()), len(shelf.now.index.posts())
         if held < before and not force:
-            raise BadCommand(
+            raise BadInput(
                 f"The new index holds {held} posts, the one in service {before}.",
                 cure="The old index goes on serving. Run the command again, or with --force.",
             )

@@ -18,7 +18,7 @@ from appliance import reindex as rooms
 from appliance.app import App, open_app
 from appliance.client import Refused, events
 from appliance.config import Config
-from appliance.errors import BadCommand, PostFinderError
+from appliance.errors import BadInput, PostFinderError
 from appliance.schema import Asker, Filters, Post, PostKey, ReindexProgress
 from appliance.shelf import read_choice
 from appliance.web.api import create_api
@@ -107,7 +107,7 @@ async def test_going_back_takes_what_came_since(app: App, embedder: Embedder) ->
 
 async def test_an_embedder_that_finds_less_does_not_serve(app: App, embedder: Embedder) -> None:
     blind = Renamed(embedder, is_blind=True)
-    with pytest.raises(BadCommand, match="--force"):
+    with pytest.raises(BadInput, match="--force"):
         await moved(app, blind)
     assert app.shelf.now.embedder.info.card == embedder.info.card
     assert (await moved(app, blind, force=True)).done  # the operator may
@@ -195,14 +195,14 @@ async def test_an_embedder_that_fails_half_way_is_said_and_the_command_goes_on(a
             return super().embed_passages(texts)
 
     failing = Failing(embedder)
-    with pytest.raises(BadCommand, match=r"gave no vectors\. Run the command again"):
+    with pytest.raises(BadInput, match=r"gave no vectors\. Run the command again"):
         await moved(app, failing)
     assert 0 < len(app.shelf.beside[OTHER].posts()) < len(app.index.posts())
     assert (await moved(app, failing)).done
 
 
 async def test_nothing_to_do_is_said(app: App, embedder: Embedder) -> None:
-    with pytest.raises(BadCommand, match="in service already"):
+    with pytest.raises(BadInput, match="in service already"):
         await moved(app, embedder, card=embedder.info.card)
-    with pytest.raises(BadCommand, match="no index to go back"):
+    with pytest.raises(BadInput, match="no index to go back"):
         await moved(app, embedder, card=embedder.info.card, rollback=True)

@@ -62,10 +62,7 @@ async def tell(verbs: Verbs, journal: Journal) -> None:
             if calls:
                 await asyncio.to_thread(journal.enqueue, calls)
             await verbs.notices.queued(done)
-        if verbs.admission.paused is not None:
-            await asyncio.sleep(PAUSED_LOOK_S)
-            continue
-        wait_s = await verbs.notices.wait_s(TELLERS)
+        wait_s = PAUSED_LOOK_S if verbs.admission.paused is not None else await verbs.notices.wait_s(TELLERS)
         try:
             async with asyncio.timeout(LONGEST_WAIT_S if wait_s is None else min(wait_s, LONGEST_WAIT_S)):
                 await rung.wait()

@@ -317,6 +317,7 @@ def _connect(path: Path, notes: list[str]) -> sa.Engine:
         json_deserializer=orjson.loads,
         execution_options={"duckdb_copy_threshold": BULK_ROWS},
     )
+    # The dialect notes on each connection which it is in, but does not tell SQLAlchemy.
     engine.dialect.detect_autocommit_setting = lambda dbapi_conn: bool(dbapi_conn.autocommit)  # type: ignore[method-assign]
     try:
         _try(engine)

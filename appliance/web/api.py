@@ -313,11 +313,11 @@ def answer_view(answer: Answer, language: Language) -> dict[str, Any]:
     return {**view, "limits": limits, "remark": " ".join(remarks)}
 
 
-def told(error: Exception, language: Language) -> dict[str, str]:
+def told(error: Exception, language: Language, *, for_operator: bool = False) -> dict[str, str]:
     """Describe an error that ended a stream; one not raised on purpose is also logged."""
     if not isinstance(error, PostFinderError):
         log.error("stream failed", kind=type(error).__name__, where=where(error))
-    return described_error(error, language)
+    return described_error(error, language, for_operator=for_operator)
 
 
 def reading(verbs: Verbs, admin_token: str) -> APIRouter:
@@ -426,11 +426,11 @@ def operating(verbs: Verbs, admin_token: str) -> APIRouter:
 async def progress_events(
     parts: AsyncIterator[ImportProgress | ReindexProgress | Exception | Mark], language: Language
 ) -> AsyncIterator[bytes]:
-    """Yield the progress of long work as server-sent events."""
+    """Yield the progress of an operator's long work as server-sent events."""
     async for part in parts:
         if isinstance(part, ImportProgress | ReindexProgress):
             yield event("done" if part.done else "progress", encode(part))
         elif isinstance(part, Exception):
-            yield event("error", encode(told(part, language)))
+            yield event("error", encode(told(part, language, for_operator=True)))
         else:
             yield SILENCE

@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from appliance import texts
 from appliance.errors import (
-    BadCommand,
     BadExport,
     BadInput,
     NotAllowed,
@@ -37,7 +36,7 @@ STATUS: tuple[tuple[type[PostFinderError], int], ...] = (
     (StoreError, 503),
     (StartupError, 503),
 )
-FOR_OPERATORS = (BadCommand, BadExport, StoreError, StartupError)  # their own words name the file and the cure
+FOR_OPERATORS = (BadExport, StoreError, StartupError)  # their own words name the file and the cure
 
 # code: language: (what happened, what to do)
 WORDS: dict[str, dict[Language, tuple[str, str]]] = {
@@ -199,7 +198,8 @@ def add_problems(app: FastAPI) -> None:
     @app.exception_handler(PostFinderError)
     async def on_purpose(request: Request, error: PostFinderError) -> Response:
         headers = {"Retry-After": str(math.ceil(error.retry_after_s))} if isinstance(error, SlowDown) else {}
-        for_operator = request.url.path.startswith("/admin/")
+        path = request.url.path
+        for_operator = path.startswith("/admin/") and not path.startswith("/admin/desk/")  # there admins read
         words = described_error(error, language_of_request(request), for_operator=for_operator)
         return problem(status_of(error), headers=headers, language=language_of_request(request), **words)
 

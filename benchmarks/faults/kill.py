@@ -281,9 +281,9 @@ class Life:
         async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
             while monotonic() < deadline:
                 with suppress(httpx.HTTPError):  # a connection that was idle for long is closed
-                    figures = (await client.get("/metrics")).text
-                    waiting = len(self.server.pending()) + sum(map(float, re.findall(WAITING, figures, re.MULTILINE)))
-                    if not waiting:
+                    figures = re.findall(WAITING, (await client.get("/metrics")).text, re.MULTILINE)
+                    waiting = len(self.server.pending()) + sum(map(float, figures))
+                    if figures and not waiting:
                         return
                     if waiting < least:
                         least, deadline = waiting, monotonic() + STUCK_S

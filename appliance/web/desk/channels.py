@@ -80,9 +80,7 @@ def routes(verbs: Verbs, who: Any) -> APIRouter:
         keeper = await who(request, "admin")
         entry = await verbs.pool.find(str(body.channel_id))
         if body.title.strip() != entry.title.strip():
-            raise BadInput(
-                "That is another channel's title.", cure="Repeat the title of the channel.", code="bad_input"
-            )
+            raise BadInput("That is another channel's title.", cure="Repeat the channel's own.", code="wrong_title")
         return json_of(await verbs.pool.remove(str(body.channel_id), user_id=keeper.user_id))
 
     return router

@@ -44,7 +44,7 @@ def routes(verbs: Verbs, who: Any) -> APIRouter:
         """Choose how the bot answers there."""
         keeper = await who(request, "admin")
         if (body.chat_id, body.topic_id) not in verbs.chats.modes():
-            raise BadInput("This group is not known.", cure="Send /mode there once.", code="bad_input")
+            raise BadInput("This group is not known.", cure="Send /mode there once.", code="unknown_chat")
         chosen = Mode(body.way, body.above)
         await verbs.chats.set_mode(body.chat_id, body.topic_id or None, chosen, actor_id=keeper.user_id)
         return json_of(chosen)
