@@ -26,10 +26,11 @@ from appliance.config import SERVING_FILE, Config
 from appliance.errors import BadInput, PostFinderError, StartupError, StoreError
 from appliance.index import Index
 from appliance.journal import Journal, waiting
+from appliance.keyring import KEYRING, MARK
 from appliance.ledger import Ledger
 from appliance.ledger.snapshot import contents
 from appliance.shelf import CHOICE_FILE, Shelf
-from appliance.vault import KEYRING, MARK, Vault
+from appliance.vault import Vault
 from models.ports import EmbedderInfo
 
 VERIFIED = "backup.verified"  # setting: the newest backup that was restored and compared

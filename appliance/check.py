@@ -17,11 +17,11 @@ from appliance.config import Config
 from appliance.errors import PostFinderError
 from appliance.index import Index, tables_in
 from appliance.journal import Journal, waiting
+from appliance.keyring import KEYRING, require_fit
 from appliance.ledger import Ledger
 from appliance.ledger.snapshot import contents, unsound
 from appliance.probes import Finding, door, probe
 from appliance.shelf import Shelf
-from appliance.vault import KEYRING, require_fit
 from models.errors import GeneratorDown
 from models.load import load_generator
 from models.ports import Embedder

@@ -25,8 +25,8 @@ import httpx
 from appliance.backup_file import SUFFIX
 from appliance.config import Config
 from appliance.errors import StartupError
+from appliance.keyring import KEYRING
 from appliance.text import lemmas
-from appliance.vault import KEYRING
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from appliance import sample, talks
 from appliance.app import App
-from appliance.bot import courtesies, finding, modes, notices
+from appliance.bot import courtesies, finding, modes
 from appliance.bot.finding import query_in
 from appliance.bot.modes import looks_asked
 from appliance.journal import Journal
@@ -484,10 +484,7 @@ async def test_an_alert_waits_for_the_end_of_quiet_hours_whatever_else_it_waited
         assert not waiting(app)
 
 
-async def test_while_answering_is_paused_alerts_wait_and_stale_ones_are_dropped(
-    town: Town, app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notices, "PAUSED_LOOK_S", 0.05)
+async def test_while_answering_is_paused_alerts_wait_and_stale_ones_are_dropped(town: Town, app: App) -> None:
     async with town.bot() as journal:
         await town.ask(EVA, "/alert потерялась кошка")
         await app.verbs.admission.pause(actor=None, name="Старшая")
@@ -496,6 +493,7 @@ async def test_while_answering_is_paused_alerts_wait_and_stale_ones_are_dropped(
         await app.verbs.alerts.ring()
         one, old = sorted(waiting(app), key=lambda notice: notice.body["post"][1])
         await app.verbs.notices.postpone(old.id, datetime.now(UTC) - timedelta(days=4))
+        app.verbs.notices.bell()
         await asyncio.sleep(0.5)
         await town.quiet(journal)
         assert len(town.server.from_bot(EVA)) == 1

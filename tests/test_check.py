@@ -18,8 +18,9 @@ from appliance import probes
 from appliance.app import App
 from appliance.check import check_stopped, journal_findings, language_model
 from appliance.config import Config
+from appliance.keyring import make_key
 from appliance.probes import Finding
-from appliance.vault import Vault, make_key
+from appliance.vault import Vault
 from tests.conftest import config_for, copy_data
 from tests.servers.botapi import DEFAULT_TOKEN, BotApi
 from tests.servers.openai import OpenAIServer, Status, say

@@ -352,7 +352,7 @@ async def test_channels_are_looked_at_closed_and_removed_with_their_posts(app: A
             assert entry.is_cross is given
         body = {"channel_id": 1500000077, "title": "Мастерская"}
         refused = await client.post("/admin/desk/channels/remove", json=body, headers=ours)
-        assert refused.status_code == 400
+        assert (refused.status_code, refused.json()["code"]) == (400, "wrong_title")
         assert app.ledger.posts([posts[0].key])
         body = {"channel_id": 1500000077, "title": "Барахолка"}
         receipt = (await client.post("/admin/desk/channels/remove", json=body, headers=ours)).json()

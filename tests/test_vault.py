@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import StartupError, StoreError
-from appliance.vault import KEYRING, PREFIX, Vault, person
+from appliance.keyring import KEYRING
+from appliance.vault import PREFIX, Vault, person
 
 TEXT = "Канарейка поёт в шахте"
 
