@@ -208,6 +208,7 @@ async def test_ten_turns_by_three_people_at_once(
     monkeypatch.setattr(outbox, "FIRST_RETRY_S", 0.05)
     monkeypatch.setattr("appliance.bot.intake.backoff_s", lambda failures: 0.05)
     if faulty:
+        town.server.faults += [Fault(kind, ("sendMessage",), times=1) for kind in ("429", "500", "502")]  # surely
         town.server.faults += [Fault("429", ("sendMessage",), probability=0.04), Fault("500", probability=0.15)]
         town.server.faults += [Fault("502", probability=0.1), Fault("500", ("getUpdates",), probability=0.1)]
     rows: list[QuestionRow] = []
