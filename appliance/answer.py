@@ -74,7 +74,7 @@ def cite(found: Sequence[FoundPost]) -> tuple[Citation, ...]:
             link=hit.link,
             channel=hit.channel.title if hit.channel.kind != "answers" else f"{hit.channel.title}: {hit.post.author}",
             date=hit.post.date,
-            title=shorten(next(iter(clean(hit.post.text).strip().splitlines()), ""), TITLE_CHARS),
+            title=shorten(next(filter(None, map(clean, hit.post.text.splitlines())), ""), TITLE_CHARS),
             post=hit.post.key,
         )
         for number, hit in enumerate(found, start=1)

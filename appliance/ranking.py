@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from appliance.lexical import K1, RARITY
 from appliance.schema import PostKey
-from appliance.text import distance, tokens
+from appliance.text import tokens
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -294,6 +294,7 @@ def rank(candidates: Candidates, calibration: Calibration, *, limit: int) -> lis
     seen: set[PostKey] = set()
     groups: list[list[int]] = []  # candidate numbers: the best of the group first
     near = np.bitwise_count(marks[:, None] ^ marks[None, :]) <= NEAR_BITS
+    words_of = cache(lambda row: frozenset(tokens(candidates.texts[row])))
     has_near = near.sum(axis=1) > 1
     for row in np.argsort(-scores, kind="stable").tolist():
         post = candidates.posts[row]
@@ -301,7 +302,7 @@ def rank(candidates: Candidates, calibration: Calibration, *, limit: int) -> lis
             continue
         seen.add(post)
         if has_near[row] and (
-            group := next((g for g in groups if near[g[0], row] and is_copy(candidates, g[0], row)), None)
+            group := next((g for g in groups if near[g[0], row] and _is_copy(marks, g[0], row, words_of)), None)
         ):
             group.append(row)
         elif len(groups) < limit:
@@ -325,27 +326,17 @@ def _ranked(candidates: Candidates, group: Sequence[int], scores: Floats, chance
     )
 
 
-def is_copy(candidates: Candidates, a: int, b: int) -> bool:
-    """Tell whether two candidates are the same piece of reposted text.
+def _is_copy(marks: NDArray[np.uint64], a: int, b: int, words_of: Callable[[int], frozenset[str]]) -> bool:
+    """Tell whether two candidates with near fingerprints are the same piece of reposted text.
 
     Equal fingerprints are; near ones are where the chunks share most words and all numbers (a digest of another week or
     the notes of another version are not copies).
-
-    Parameters
-    ----------
-    candidates : Candidates
-    a, b : int
-        Places of the two.
-
-    Returns
-    -------
-    bool
     """
-    marks = candidates.fingerprints
-    if marks[a] == marks[b]:
-        return bool(marks[a] != 0)
-    if not marks[a] or not marks[b] or distance(int(marks[a]), int(marks[b])) > NEAR_BITS:
+    if not marks[a] or not marks[b]:
         return False
-    first, second = set(tokens(candidates.texts[a])), set(tokens(candidates.texts[b]))
-    same_numbers = {w for w in first if w[0].isdigit()} == {w for w in second if w[0].isdigit()}
-    return same_numbers and len(first & second) >= NEAR_WORDS * len(first | second)
+    if marks[a] == marks[b]:
+        return True
+    first, second = words_of(a), words_of(b)
+    if any(word[0].isdigit() for word in first ^ second):
+        return False
+    return len(first & second) >= NEAR_WORDS * len(first | second)

@@ -1,11 +1,12 @@
 """Vectors in RAM."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from appliance.dense import EXACT, Matrix, best_rows
+from appliance.dense import SAMPLED, Matrix, best_rows
 
 
 def unit(rows: int, dim: int = 8, seed: int = 0) -> np.ndarray:
@@ -61,30 +62,46 @@ def neighbours(rows: int, dim: int = 128) -> tuple[np.ndarray, np.ndarray]:
     return some(rows), some(50)
 
 
-def test_codes_miss_few_of_the_nearest_inside_the_mask_and_after_changes() -> None:
-    vectors, queries = neighbours(3 * EXACT)
+@pytest.mark.parametrize("share", [0.7, 0.02])
+def test_none_of_the_nearest_is_missed_inside_the_mask_and_after_changes(share: float) -> None:
+    vectors, queries = neighbours(3 * SAMPLED)
     matrix = Matrix(128)
-    for start in range(0, len(vectors), 700):
-        matrix.add(vectors[start : start + 700])
-    kept = np.arange(0, len(vectors), 1)[np.arange(len(vectors)) % 5 != 0]
+    for start in range(0, len(vectors), 7000):
+        matrix.add(vectors[start : start + 7000])
+    kept = np.arange(len(vectors))[np.arange(len(vectors)) % 5 != 0]
     matrix.keep(kept)
     vectors = vectors[kept]
-    allowed = np.random.default_rng(4).random(len(vectors)) < 0.7
+    allowed = np.random.default_rng(4).random(len(vectors)) < share
     matrix.blank(np.flatnonzero(~allowed)[:50])
-    shares = []
+    missed = 0
     for query in queries:
-        exact = best_rows(vectors @ query, 10, allowed)
         found = matrix.nearest(query, 10, allowed)
         assert allowed[found].all()
         assert len(found) == 10
-        shares.append(len(np.intersect1d(exact, found)) / 10)
-    assert np.mean(shares) >= 0.99
+        missed += len(np.setdiff1d(best_rows(vectors @ query, 10, allowed), found))
+    assert missed <= 1
+
+
+def test_the_nearest_are_found_wherever_they_stand() -> None:
+    """The sample that tells what is high looks at every third row; here the near ones are not among them."""
+    vectors, queries = neighbours(3 * SAMPLED)
+    places = np.flatnonzero(np.arange(len(vectors)) % 3)[:500]
+    vectors[places] = queries[0] + 0.05 * vectors[places]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    matrix = Matrix(128)
+    matrix.add(vectors)
+    everything = np.ones(len(vectors), bool)
+    assert np.isin(matrix.nearest(queries[0], 100, everything), places).all()
+    vectors[:] = vectors[1]  # every row equal: none is better than another
+    same = Matrix(128)
+    same.add(vectors)
+    assert len(same.nearest(queries[0], 10, everything)) == 10
 
 
 def test_of_few_rows_the_nearest_are_exact() -> None:
-    vectors, queries = neighbours(3 * EXACT)
+    vectors, queries = neighbours(700)
     matrix = Matrix(128)
     matrix.add(vectors)
     allowed = np.arange(len(vectors)) % 7 == 0
     for query in queries:
-        assert matrix.nearest(query, 20, allowed).tolist() == best_rows(vectors @ query, 20, allowed).tolist()
+        assert matrix.nearest(query, 30, allowed).tolist() == best_rows(vectors @ query, 30, allowed).tolist()
