@@ -68,12 +68,12 @@ class Chats:
         await self.set(chat_id, topic_id, "mode", value, actor_id=actor_id)
 
     def modes(self) -> dict[tuple[int, int], Mode]:
-        """List what chats, and topics of theirs, were set to; topic 0 is the whole chat."""
-        places = sorted(self.ledger.chats.of("mode"))
+        """List how the bot answers in the chats it is in, and in topics set apart; topic 0 is the whole chat."""
+        places = sorted({*self.ledger.chats.of("mode"), *self.ledger.chats.of("title")})
         return {(chat, topic): self.mode(chat, topic or None) for chat, topic in places}
 
-    async def name(self, chat_id: int, title: str) -> None:
-        """Remember a chat's title, for those who set it from elsewhere."""
+    async def name(self, chat_id: int, title: str | None) -> None:
+        """Remember a chat's title, for those who set it from elsewhere; None when the bot left it."""
         if self.ledger.chats.get(chat_id, None, "title") != title:
             await asyncio.to_thread(self.ledger.chats.set, chat_id, None, "title", title)
 

@@ -17,23 +17,32 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import lancedb
 import numpy as np
-import orjson
 import pyarrow as pa
 import structlog
 from lancedb.index import FTS, BTree, IvfFlat
 
+from appliance.chunk_rows import (
+    contents_of,
+    distinct,
+    posts_condition,
+    quoted,
+    rows_of,
+    scope_condition,
+    table_schema,
+    to_arrow,
+    vectors_of,
+)
 from appliance.dense import Vectors
 from appliance.errors import StartupError, StoreError
-from appliance.hot import SAMPLE, HotTier, Scope, microseconds
+from appliance.hot import SAMPLE, HotTier, Scope
 from appliance.ranking import Candidates
 from appliance.schema import Chunk, PostKey
 from appliance.text import lemmas as lemmas_of
 from appliance.vault import Vault
-from appliance.vault import channel as owner_of
 from models.ports import EmbedderInfo
 
 __all__ = ["Index", "Scope"]
@@ -172,7 +181,7 @@ class Index:
         if not posts:
             return
         lemmas = [lemmas_of(chunk.text) for chunk in chunks]
-        rows = _to_arrow(chunks, lemmas, vectors, self.embedder.dim, self._vault)
+        rows = to_arrow(chunks, lemmas, vectors, self.embedder.dim, self._vault)
         with self._writing, _store_errors():
             if self._is_hot and not any(key in self._tier for key in keys):
                 if len(chunks):
@@ -180,7 +189,7 @@ class Index:
             else:
                 # One commit takes out what the posts had and puts in what they have.
                 merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-                merge.when_not_matched_by_source_delete(_condition(posts)).execute(rows)
+                merge.when_not_matched_by_source_delete(posts_condition(posts)).execute(rows)
             self._sync()
             if self._is_hot:
                 self._tier.replace(posts, chunks, lemmas, vectors)
@@ -199,7 +208,7 @@ class Index:
         with self._writing, _store_errors():
             present = [key for key in dict.fromkeys(posts) if not self._is_hot or key in self._tier]
             for start in range(0, len(present), KEYS_AT_ONCE):
-                self._table.delete(_condition(present[start : start + KEYS_AT_ONCE]))
+                self._table.delete(posts_condition(present[start : start + KEYS_AT_ONCE]))
             self._sync()
             self._tier.remove(present)
             self._changes.update({channel for channel, _ in posts})
@@ -365,10 +374,10 @@ class Index:
                 for start in range(0, total, SEAL_AT_ONCE):
                     places = list(range(start, min(start + SEAL_AT_ONCE, total)))
                     part = old.take_offsets(places).to_arrow().combine_chunks()
-                    rows = _rows_of(part, None)
+                    rows = rows_of(part, None)
                     chunks, lemmas = [chunk for chunk, _ in rows], [words for _, words in rows]
-                    vectors = _vectors_of(part, self.embedder.dim)
-                    self._table.add(_to_arrow(chunks, lemmas, vectors, self.embedder.dim, self._vault))
+                    vectors = vectors_of(part, self.embedder.dim)
+                    self._table.add(to_arrow(chunks, lemmas, vectors, self.embedder.dim, self._vault))
                 self._sync()
                 log.info("index_sealed", chunks=total)
         for path in plain:
@@ -381,7 +390,7 @@ class Index:
 
     def _open_table(self, name: str) -> None:
         database = lancedb.connect(self.folder)
-        self._table: Any = database.create_table(name, schema=_schema(self.embedder.dim), exist_ok=True)
+        self._table: Any = database.create_table(name, schema=table_schema(self.embedder.dim), exist_ok=True)
         self._take_over(database, name)
         self._is_hot = self._table.count_rows() <= self._hot_limit
         self._tier = self._load()
@@ -431,7 +440,7 @@ class Index:
 
     def _cold_candidates(self, vector: Vectors, query_lemmas: Sequence[str], scope: Scope, n: int) -> Candidates:
         """Ask LanceDB for both lists, then for the missing scores of their union."""
-        condition = _where(scope, self._vault)
+        condition = scope_condition(scope, self._vault)
         near = self._table.search(vector, vector_column_name="vector").distance_type("cosine").nprobes(32)
         by_vector = near.where(condition, prefilter=True).limit(n).to_arrow()
         terms = " ".join(self._blind("lemma", list(dict.fromkeys(query_lemmas))))
@@ -444,10 +453,10 @@ class Index:
         lexical = dict(zip(found["id"].to_pylist(), found["_score"].to_pylist(), strict=True)) if terms else {}
         unscored = [key for key in by_vector["id"].to_pylist() if key not in lexical]
         if terms and unscored:
-            extra = by_words(f"id IN ({', '.join(map(_quoted, unscored))})")
+            extra = by_words(f"id IN ({', '.join(map(quoted, unscored))})")
             lexical.update(zip(extra["id"].to_pylist(), extra["_score"].to_pylist(), strict=True))
-        union = _distinct(pa.concat_tables([by_vector, found], promote_options="default"))
-        opened = _contents(union, self._vault)
+        union = distinct(pa.concat_tables([by_vector, found], promote_options="default"))
+        opened = contents_of(union, self._vault)
         coverage, rarity = self._tier.judge(query_lemmas, [words for _, words, _ in opened])
         usual = self._tier.candidates(vector, query_lemmas, scope=Scope(), n=1)
         dates = union["date_us"].to_numpy()
@@ -457,7 +466,7 @@ class Index:
             dates=dates,
             fingerprints=union["fingerprint"].to_numpy(),
             texts=[text for text, _, _ in opened],
-            dense=_vectors_of(union, self.embedder.dim) @ vector,
+            dense=vectors_of(union, self.embedder.dim) @ vector,
             lexical=np.array([lexical.get(key, 0.0) for key in union["id"].to_pylist()], np.float32),
             coverage=coverage,
             rarity=rarity,
@@ -558,148 +567,10 @@ def _fsync(path: str) -> None:
         os.close(handle)
 
 
-def _schema(dim: int) -> pa.Schema:
-    return pa.schema(
-        [
-            # Without the primary key two writers could each insert the same row.
-            pa.field("id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}),
-            pa.field("channel_id", pa.int64(), nullable=False),
-            pa.field("message_id", pa.int64(), nullable=False),
-            pa.field("ordinal", pa.int32(), nullable=False),
-            pa.field("date_us", pa.int64(), nullable=False),
-            pa.field("author", pa.string()),
-            pa.field("media", pa.string()),
-            pa.field("fingerprint", pa.int64(), nullable=False),
-            pa.field("text", pa.string(), nullable=False),
-            pa.field("lemmas", pa.string(), nullable=False),
-            pa.field("sealed", pa.binary()),  # text, lemmas and author, when there is a vault
-            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
-        ]
-    )
-
-
-def _to_arrow(
-    chunks: Sequence[Chunk], lemmas: Sequence[Sequence[str]], vectors: Vectors, dim: int, vault: Vault | None
-) -> pa.Table:
-    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-    ids = [f"{c.channel_id}/{c.message_id}/{c.ordinal}" for c in chunks]
-    texts, authors = [c.text for c in chunks], [c.author for c in chunks]
-    words: list[Sequence[str]] = list(lemmas)
-    sealed: list[bytes | None] = [None] * len(chunks)
-    if vault is not None:
-        for place, (chunk, own) in enumerate(zip(chunks, lemmas, strict=True)):
-            content = orjson.dumps([chunk.text.encode("utf-8", "replace").decode(), " ".join(own), chunk.author])
-            sealed[place] = vault.seal_bytes(owner_of(chunk.channel_id), f"chunk:{ids[place]}", content)
-        names: dict[str, str] = {}
-        words = [
-            [names.get(word) or names.setdefault(word, vault.blind("lemma", word)) for word in own] for own in lemmas
-        ]
-        texts = [""] * len(chunks)
-        authors = [author and _blind_author(vault, author) for author in authors]
-    columns = {
-        "id": ids,
-        "channel_id": [c.channel_id for c in chunks],
-        "message_id": [c.message_id for c in chunks],
-        "ordinal": [c.ordinal for c in chunks],
-        "date_us": [microseconds(c.date) for c in chunks],
-        "author": authors,
-        "media": [c.media for c in chunks],
-        "fingerprint": [c.fingerprint for c in chunks],
-        "text": texts,
-        "lemmas": [" ".join(row) for row in words],
-        "sealed": sealed,
-        "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
-    }
-    return pa.table(columns, schema=_schema(dim))
-
-
-def _contents(table: pa.Table, vault: Vault | None) -> list[tuple[str, list[str], str | None]]:
-    """Text, lemmas and author of each row; empty where the channel's key was destroyed."""
-    if vault is None:
-        lemmas = [row.split(" ") if row else [] for row in table["lemmas"].to_pylist()]
-        return list(zip(table["text"].to_pylist(), lemmas, table["author"].to_pylist(), strict=True))
-    found: list[tuple[str, list[str], str | None]] = []
-    columns = (table[name].to_pylist() for name in ("id", "channel_id", "sealed"))
-    for key, channel_id, sealed in zip(*columns, strict=True):
-        content = vault.open_bytes(owner_of(channel_id), f"chunk:{key}", sealed)
-        if content is None:
-            found.append(("", [], None))
-            continue
-        text, words, author = orjson.loads(content)
-        found.append((text, words.split(" ") if words else [], author))
-    return found
-
-
-def _rows_of(table: pa.Table, vault: Vault | None) -> list[tuple[Chunk, list[str]]]:
-    """Chunks of a table with their lemmas."""
-    names = ("channel_id", "message_id", "ordinal", "date_us", "media", "fingerprint")
-    columns = [table[name].to_pylist() for name in names]
-    return [
-        (
-            Chunk(owner, message, ordinal, text, datetime.fromtimestamp(at / 1e6, UTC), author, media, fingerprint),
-            lemmas,
-        )
-        for owner, message, ordinal, at, media, fingerprint, (text, lemmas, author) in zip(
-            *columns, _contents(table, vault), strict=True
-        )
-    ]
-
-
 def _fill(tier: HotTier, table: pa.Table, vault: Vault | None) -> None:
     """Add the rows of a table to a tier."""
     table = table.combine_chunks()
     if not table.num_rows:
         return
-    rows = _rows_of(table, vault)
-    tier.add([chunk for chunk, _ in rows], [lemmas for _, lemmas in rows], _vectors_of(table, tier.dim))
-
-
-def _blind_author(vault: Vault, author: str) -> str:
-    """Names that say nothing, one for each word of an author's name."""
-    return " ".join(vault.blind("author", word) for word in author.casefold().split())
-
-
-def _vectors_of(table: pa.Table, dim: int) -> Vectors:
-    flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return cast("Vectors", flat.reshape(-1, dim))
-
-
-def _distinct(table: pa.Table) -> pa.Table:
-    """Keep the first row of each id."""
-    places = {key: place for place, key in reversed(list(enumerate(table["id"].to_pylist())))}
-    return table.take(pa.array(sorted(places.values()), pa.int64())).combine_chunks()
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _condition(posts: Sequence[PostKey]) -> str:
-    """Write the SQL condition of the rows of these posts."""
-    by_channel: dict[int, list[int]] = {}
-    for channel, message in posts:
-        by_channel.setdefault(channel, []).append(message)
-    return " OR ".join(
-        f"(channel_id = {channel} AND message_id IN ({', '.join(map(str, messages))}))"
-        for channel, messages in by_channel.items()
-    )
-
-
-def _where(scope: Scope, vault: Vault | None = None) -> str:
-    """Write the SQL condition of a scope; of sealed authors only whole words are found."""
-    parts = ["true"]
-    if scope.channels is not None:
-        parts.append(f"channel_id IN ({', '.join(map(str, sorted(scope.channels)))})" if scope.channels else "false")
-    if scope.since is not None:
-        parts.append(f"date_us >= {microseconds(scope.since)}")
-    if scope.until is not None:
-        parts.append(f"date_us < {microseconds(scope.until)}")
-    if scope.author is not None and vault is not None:
-        parts += [f"contains(author, '{name}')" for name in _blind_author(vault, scope.author).split()]
-    elif scope.author is not None:
-        parts.append(f"contains(lower(author), {_quoted(scope.author.casefold())})")
-    if scope.media == "any":
-        parts.append("media IS NOT NULL")
-    elif scope.media is not None:
-        parts.append(f"media = {_quoted(scope.media)}")
-    return " AND ".join(parts)
+    rows = rows_of(table, vault)
+    tier.add([chunk for chunk, _ in rows], [lemmas for _, lemmas in rows], vectors_of(table, tier.dim))

@@ -12,24 +12,20 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import orjson
 
 from appliance.errors import StartupError, StoreError
 from appliance.journal_rows import STEPS, Outgoing, Priority, Queued, Update, UpdateKey
+from appliance.sqlite_file import SqliteFile, startup_errors
 from appliance.vault import JOURNAL, Vault
 
 __all__ = ["DAY_S", "Journal", "Outgoing", "Priority", "Queued", "Update", "UpdateKey"]
-
-Result = TypeVar("Result")
 
 DAY_S = 86_400.0
 _FINAL, _DRAFT = 0, 1
@@ -56,13 +52,11 @@ class Journal:
         Outbox ids found half-sent at this opening; they are queued again.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, vault: Vault | None = None) -> None:
-        self.path = path
-        self._connection = connection
+    def __init__(self, file: SqliteFile, vault: Vault | None = None) -> None:
+        self.path = file.path
+        self._file = file
+        self._run, self._rows, self._durably = file.run, file.rows, file.durably
         self._vault = vault
-        self._turn = threading.Lock()
-        self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._closed = False
         self.queued: Callable[[], None] = _nobody  # told after `enqueue`, from whatever thread; the sender's bell
         self._durably(self._protect)
         self.maybe_twice = self._durably(self._requeue_half_sent)
@@ -87,48 +81,17 @@ class Journal:
         StartupError
             Another process owns it, or it cannot be read.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+        file = SqliteFile.open(path, STEPS)
         try:
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            taken = connection.execute("PRAGMA user_version").fetchone()[0]
-            if taken > len(STEPS):
-                raise StartupError(
-                    f"The journal {path} has schema {taken}, this PostFinder knows {len(STEPS)}.",
-                    cure="Install the PostFinder that wrote it.",
-                )
-            for number, step in enumerate(STEPS[taken:], taken + 1):
-                connection.executescript(f"BEGIN; {step} PRAGMA user_version = {number}; COMMIT;")
-            return cls(path, connection, vault)
-        except StartupError:
-            connection.close()
+            with startup_errors(path):
+                return cls(file, vault)
+        except BaseException:
+            file.close(fold=False)
             raise
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if "locked" not in str(error):
-                raise
-            raise StartupError(
-                f"The journal {path} is in use by another process.",
-                cure="Use the running appliance, or stop it first.",
-            ) from error
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise StartupError(
-                f"The journal {path} cannot be read: {error}.",
-                cure="Move it aside; updates and messages waiting in it are lost unless a backup holds them.",
-            ) from error
 
     def close(self) -> None:
         """Fold the log into the file and release it. Closing twice is harmless."""
-        with self._turn:
-            if not self._closed:
-                self._closed = True
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                self._connection.close()
+        self._file.close()
 
     def copy_to(self, target: Path) -> None:
         """Copy what is committed into a new file, between two transactions.
@@ -138,9 +101,7 @@ class Journal:
         target : Path
             Not there yet.
         """
-        with self._turn, closing(sqlite3.connect(target, isolation_level=None)) as copy:
-            self._connection.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")
+        self._file.copy_to(target)
 
     def __enter__(self) -> Journal:
         return self
@@ -547,8 +508,7 @@ class Journal:
             return {"inbox": len(updates), "outbox": self._run("DELETE FROM outbox WHERE chat_id = ?", telegram_id)}
 
         counts = self._durably(act)
-        with self._turn:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._file.fold()
         return counts
 
     def _updates_of(self, telegram_id: int) -> list[tuple[int, float, bytes]]:
@@ -606,8 +566,7 @@ class Journal:
             return gone
 
         gone = self._durably(act)
-        with self._turn:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._file.fold()
         return gone
 
     # Inside
@@ -671,13 +630,13 @@ class Journal:
             payload = self._seal(f"outbox.payload:{item.chat_id}/{item.method}", orjson.dumps(item.payload))
             names = (item.dialogue_id, item.question_id, item.once)
             row = (item.chat_id, priority, item.method, payload, item.not_before, *names, now)
-            cursor = self._connection.execute(
+            id_ = self._file.add(
                 f"INSERT INTO outbox ({_QUEUE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (once) "  # noqa: S608
                 "WHERE once IS NOT NULL DO NOTHING",
-                row,
+                *row,
             )
-            if cursor.rowcount:
-                ids.append(cast("int", cursor.lastrowid))
+            if id_ is not None:
+                ids.append(id_)
         return ids
 
     def _move(self, message: int, state: str, change: str, *values: Any) -> bool:
@@ -700,52 +659,6 @@ class Journal:
                 "INSERT INTO tally VALUES ('maybe_twice', ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n"
             )
             self._run(statement, count)
-
-    def _run(self, statement: str, *values: Any) -> int:
-        return self._connection.execute(statement, values).rowcount
-
-    def _rows(self, statement: str, *values: Any) -> list[Any]:
-        return self._connection.execute(statement, values).fetchall()
-
-    def _durably(self, act: Callable[[], Result]) -> Result:
-        """Run ``act`` in a transaction and wait until it is on disk.
-
-        Whoever gets the turn commits for everyone who waits: one disk sync for all of them.
-        """
-        mine: Future[Any] = Future()
-        self._waiting.append((act, mine))
-        with self._turn:
-            if not mine.done():
-                if self._closed:
-                    raise StoreError("The journal is closed.", cure="Start the appliance again.")
-                batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
-                self._commit(batch)
-        return cast("Result", mine.result())
-
-    def _commit(self, batch: Sequence[tuple[Callable[[], Any], Future[Any]]]) -> None:
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            for act, future in batch:
-                self._connection.execute("SAVEPOINT one")
-                try:
-                    answers.append((future, act(), None))
-                except Exception as error:
-                    self._connection.execute("ROLLBACK TO one")
-                    answers.append((future, None, error))
-                self._connection.execute("RELEASE one")
-            self._connection.execute("COMMIT")
-        except BaseException as error:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            for _, future in batch:
-                future.set_exception(error)
-            return
-        for future, result, failure in answers:
-            if failure is None:
-                future.set_result(result)
-            else:
-                future.set_exception(failure)
 
 
 def waiting(path: Path) -> dict[str, int]:

@@ -125,9 +125,10 @@ class Privacy:
         content = {"made_at": datetime.now(UTC), "retention_days": self.periods(), **rows}
         lines = ["# PostFinder", "", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", ""]
         for table, held in rows.items():
-            lines += [f"## {table}: {len(held)}", ""]
+            lines += [f"## {table}: {len(held)}", ""] if held else []
             for row in held:
                 lines += [f"- **{name}**: {_shown(value)}" for name, value in row.items()] + [""]
+        lines += [f"Empty: {', '.join(table for table, held in rows.items() if not held)}.", ""]
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS

@@ -90,9 +90,9 @@ def memory_gb(base_mb: float, chunks: int, dim: int) -> float:
     Returns
     -------
     float
-        A chunk is its vector, its codes (a bit a dimension), about 1.5 KB of text and 0.5 KB of words and numbers.
+        A chunk is its vector, that again in bytes, about 1.5 KB of text and 0.5 KB of words and numbers.
     """
-    return (base_mb * 1e6 + chunks * (4 * dim + dim / 8 + 2000)) / 2**30
+    return (base_mb * 1e6 + chunks * (5 * dim + 2000)) / 2**30
 
 
 def generated_per_s(found: Plan, bandwidth_gb: float) -> float:

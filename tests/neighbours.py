@@ -85,9 +85,10 @@ class Town:
     @asynccontextmanager
     async def bot(self, *, pace: Pace = FAST, grace_s: float = 3.0, **verbs: Any) -> AsyncIterator[Journal]:
         with Journal.open(self.path) as journal:
+            own = {"community": replace(self.verbs.community, journal=journal), **verbs}
             task = asyncio.create_task(
                 run_bot(
-                    replace(self.verbs, **verbs), token=DEFAULT_TOKEN, api_base=self.server.url, journal=journal,
+                    replace(self.verbs, **own), token=DEFAULT_TOKEN, api_base=self.server.url, journal=journal,
                     pace=pace, grace_s=grace_s,
                 )
             )  # fmt: skip
@@ -103,19 +104,18 @@ class Town:
         chat = who if chat is None else chat
         before = len(self.server.from_bot(chat))
         self.server.say(who, text, chat_id=chat, **more)
-        await self.server.until(lambda: len(self.server.from_bot(chat)) > before, 20)
+        await self.server.until(lambda: len(self.server.from_bot(chat)) > before, 30)
         return self.server.from_bot(chat)[before]
 
     async def quiet(self, journal: Journal) -> None:
         """Wait until every update is worked on and everything is sent."""
+        await self.server.until(lambda: self.is_quiet(journal), 30)
 
-        def is_quiet() -> bool:
-            counts = journal.counts()
-            return not (
-                self.server.pending() or counts["inbox_pending"] or counts["outbox_queued"] or counts["outbox_sending"]
-            )
-
-        await self.server.until(is_quiet, 20)
+    def is_quiet(self, journal: Journal) -> bool:
+        """Tell whether nothing waits."""
+        counts = journal.counts()
+        waiting = (counts["inbox_pending"], counts["outbox_queued"], counts["outbox_sending"])
+        return not (self.server.pending() or any(waiting))
 
 
 def slowly(verbs: Verbs, seconds: float) -> Callable[[Question], AsyncIterator[Part]]:

@@ -19,9 +19,10 @@ from appliance.schema import Asker, Filters, Language, Post
 from appliance.texts import say
 from models.errors import ModelError
 from tests.conftest import config_for
+from tests.neighbours import buttons
 from tests.servers.botapi import BotApi
 from tests.servers.botapi_limits import Fault, Limits
-from tests.town import CHANNEL, Town, buttons
+from tests.town import CHANNEL, Town
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

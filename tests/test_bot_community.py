@@ -23,10 +23,11 @@ from appliance.ledger import tables
 from appliance.schema import MEMBERS_ANSWERS, Asker, Channel, Filters, Final, Post, Question
 from appliance.texts import say
 from tests.conftest import config_for
+from tests.neighbours import buttons
 from tests.servers.botapi import BotApi
 from tests.servers.botapi_limits import Fault, Limits
 from tests.servers.botapi_text import clickable
-from tests.town import Town, buttons
+from tests.town import Town
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

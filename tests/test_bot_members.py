@@ -19,6 +19,7 @@ from appliance.app import App
 from appliance.bot import courtesies, finding, modes
 from appliance.bot.finding import query_in
 from appliance.bot.modes import looks_asked
+from appliance.chats import Mode
 from appliance.journal import Journal
 from appliance.notices import Notice
 from appliance.schema import Channel, Final, Part, Piece, Post, Question, Sentence
@@ -207,6 +208,24 @@ async def test_private_dialogues_go_on_by_topic_until_a_new_one(town: Town) -> N
 
 
 # -- groups ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_group_can_be_set_from_elsewhere_once_the_bot_is_in_it(town: Town, app: App) -> None:
+    def moved(status: str) -> None:
+        chat, bot = {"id": -1077, "type": "supergroup", "title": "Дача"}, town.server.me
+        until = {"until_date": 0} if status == "kicked" else {}
+        change = {"chat": chat, "from": town.server.users[ANNA], "date": 1_790_000_000}
+        change["old_chat_member"] = {"user": bot, "status": "left"}
+        town.server.push({"my_chat_member": {**change, "new_chat_member": {"user": bot, "status": status, **until}}})
+
+    async with town.bot() as journal:
+        moved("member")
+        await town.quiet(journal)
+        assert app.verbs.chats.modes()[-1077, 0] == Mode()
+        assert app.verbs.chats.get(-1077, None, "title") == "Дача"
+        moved("kicked")
+        await town.quiet(journal)
+        assert (-1077, 0) not in app.verbs.chats.modes()
 
 
 async def test_only_administrators_choose_the_mode_and_a_topic_has_its_own(town: Town, app: App) -> None:

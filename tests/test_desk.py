@@ -393,11 +393,12 @@ async def test_plans_are_saved_given_and_payments_go_back_once_through_telegram(
         assert [acts[kind] for kind in ("plan.save", "plan.grant", "plan.refund")] == ["Ольга"] * 3
 
 
-async def test_how_the_bot_answers_in_a_group_is_chosen_where_it_was_chosen_before(app: App) -> None:
+async def test_how_the_bot_answers_in_a_group_it_is_in_is_chosen_at_the_desk_too(app: App) -> None:
     await app.verbs.chats.name(-1001, "Соседи")
     await app.verbs.chats.set_mode(-1001, 42, Mode("auto", 0.75))
     async with logged_in(app, door(app), OLGA) as (client, ours):
-        (shown,) = (await client.get("/admin/desk/chats")).json()["chats"]
+        whole, shown = (await client.get("/admin/desk/chats")).json()["chats"]
+        assert whole == {"chat_id": -1001, "topic_id": 0, "title": "Соседи", "mode": {"way": "mention", "above": 0.75}}
         assert shown == {"chat_id": -1001, "topic_id": 42, "title": "Соседи", "mode": {"way": "auto", "above": 0.75}}
         body = {"chat_id": -1001, "topic_id": 42, "way": "whisper"}
         assert (await client.post("/admin/desk/chats/mode", json=body, headers=ours)).status_code == 200

@@ -201,7 +201,7 @@ def test_finished_text_leaves_the_files(tmp_path: Path) -> None:
 
 def test_who_waits_together_shares_a_sync(journal: Journal) -> None:
     statements: list[str] = []
-    journal._connection.set_trace_callback(statements.append)
+    journal._file._connection.set_trace_callback(statements.append)
     with ThreadPoolExecutor(16) as pool:
         assert sum(pool.map(lambda n: journal.take_in(BOT, [(n, b"{}")]), range(300))) == 300
     assert statements.count("SAVEPOINT one") == 300

@@ -2,75 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiogram.types import ChatMemberAdministrator
 
 from appliance.app import App
-from appliance.bot import run_bot
 from appliance.bot.pacing import Pace
 from appliance.journal import Journal
-from tests.servers.botapi import DEFAULT_TOKEN, BotApi
+from tests import neighbours
+from tests.servers.botapi import BotApi
 
 FAST = Pace(speed=1000)
 CHANNEL = -1001777000055
 
 
-@dataclass
-class Town:
-    """The server, the appliance and its journal; `bot` runs the bot."""
+class Town(neighbours.Town):
+    """A town with channels, whose appliance is at hand."""
 
-    server: BotApi
-    app: App
-    path: Path
+    def __init__(self, server: BotApi, app: App, path: Path) -> None:
+        super().__init__(server, path, app.verbs)
+        self.app = app
 
     @asynccontextmanager
     async def bot(self, **verbs: Any) -> AsyncIterator[Journal]:
-        with Journal.open(self.path) as journal:
-            own = {"community": replace(self.app.verbs.community, journal=journal), **verbs}
-            task = asyncio.create_task(
-                run_bot(
-                    replace(self.app.verbs, **own), token=DEFAULT_TOKEN, api_base=self.server.url, journal=journal,
-                    pace=FAST, grace_s=3.0,
-                )
-            )  # fmt: skip
-            try:
-                await self.server.until(lambda: self.server._allowed is not None or self.server.webhook)
-                yield journal
-            finally:
-                task.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await task
+        """Run the bot; it has introduced itself when this begins."""
+        async with super().bot(**verbs) as journal:
+            await self.server.until(lambda: self.server._allowed is not None or self.server.webhook)
+            yield journal
 
-    async def ask(self, who: int, text: str, *, chat: int | None = None, **more: Any) -> dict[str, Any]:
-        """Say something and wait for the next message of the bot in that chat."""
-        chat = who if chat is None else chat
-        before = len(self.server.from_bot(chat))
-        self.server.say(who, text, chat_id=chat, **more)
-        await self.server.until(lambda: len(self.server.from_bot(chat)) > before, 30)
-        return self.server.from_bot(chat)[before]
-
-    async def quiet(self, journal: Journal) -> None:
-        """Wait until every update is worked on, every notice told and everything sent."""
-
-        def is_quiet() -> bool:
-            counts = journal.counts()
-            return not (
-                self.server.pending()
-                or counts["inbox_pending"]
-                or counts["outbox_queued"]
-                or counts["outbox_sending"]
-                or self.app.ledger.notices.due(datetime.now(UTC))
-            )
-
-        await self.server.until(is_quiet, 30)
+    def is_quiet(self, journal: Journal) -> bool:
+        """Tell whether nothing waits, notices included."""
+        return super().is_quiet(journal) and not self.app.ledger.notices.due(datetime.now(UTC))
 
     # A channel in which the bot is an admin
 
@@ -132,8 +98,3 @@ class Town:
                 }
             }
         )
-
-
-def buttons(message: dict[str, Any]) -> list[str]:
-    """Texts of the buttons under a message."""
-    return [key["text"] for row in message.get("reply_markup", {}).get("inline_keyboard", []) for key in row]

@@ -7,10 +7,11 @@ import time
 
 from aiogram import Bot, F, Router
 from aiogram.dispatcher.event.bases import SkipHandler
+from aiogram.enums import ChatMemberStatus
 from aiogram.exceptions import AiogramError
 from aiogram.filters import Command, CommandObject
 from aiogram.methods import EditMessageText
-from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
+from aiogram.types import CallbackQuery, ChatMemberUpdated, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.formatting import Text
 
 from appliance.bot.courtesies import Courtesies, topic_of
@@ -37,6 +38,7 @@ def modes_router() -> Router:
     router.message.register(moved, F.migrate_to_chat_id)
     router.message.register(mode, Command("mode", ignore_case=True))
     router.message.register(silent, is_off)
+    router.my_chat_member.register(arrived, F.chat.type.in_(GROUPS))
     router.callback_query.register(chosen, F.data.regexp(_DATA.pattern), F.message.as_("message"))
     return router
 
@@ -56,6 +58,13 @@ async def moved(message: Message, verbs: Verbs) -> Calls:
     if message.migrate_to_chat_id is not None:
         await verbs.chats.move(message.chat.id, message.migrate_to_chat_id)
     raise SkipHandler  # others keep something of a chat too
+
+
+async def arrived(event: ChatMemberUpdated, verbs: Verbs) -> Calls:
+    """Note that the bot came to a group, so that it can be set from elsewhere, or left it."""
+    is_here = event.new_chat_member.status not in {ChatMemberStatus.LEFT, ChatMemberStatus.KICKED}
+    await verbs.chats.name(event.chat.id, event.chat.title or str(event.chat.id) if is_here else None)
+    return []
 
 
 async def mode(message: Message, command: CommandObject, bot: Bot, verbs: Verbs) -> Calls:

@@ -104,7 +104,7 @@ def write(data: Path, kind: str, seed: int) -> None:
     with opened(data) as stores:
         ledger, journal = stores.ledger, stores.journal
         if kind == "forgetful":
-            for store in (journal, stores.vault):
+            for store in (journal._file, stores.vault):
                 store._connection.execute("PRAGMA synchronous = OFF")
         ledger.save_channel(CHANNEL)
         say("open", 0)

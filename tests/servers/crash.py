@@ -98,7 +98,7 @@ async def hasty(bot: Bot, journal: Journal) -> None:
         updates = intake.read_updates(body)
         if updates:
             await bot.get_updates(offset=updates[-1][0] + 1, timeout=0, limit=1)
-            await asyncio.sleep(WORK_S)
+            await asyncio.sleep(WORK_S * 10)
         return status, body
 
     intake.get_updates = acknowledging

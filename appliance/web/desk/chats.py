@@ -31,7 +31,7 @@ def routes(verbs: Verbs, who: Any) -> APIRouter:
 
     @router.get("")
     async def chats(request: Request) -> Response:
-        """List the groups and topics that were set to something."""
+        """List the groups that the bot is in, and their topics that were set apart."""
         await who(request, "admin")
         found = [
             {"chat_id": chat, "topic_id": topic, "title": verbs.chats.get(chat, None, "title", ""), "mode": mode}
@@ -44,7 +44,9 @@ def routes(verbs: Verbs, who: Any) -> APIRouter:
         """Choose how the bot answers there."""
         keeper = await who(request, "admin")
         if (body.chat_id, body.topic_id) not in verbs.chats.modes():
-            raise BadInput("This group is not known.", cure="Send /mode there once.", code="unknown_chat")
+            raise BadInput(
+                "This group is not known.", cure="Add the bot to it, or send /mode there once.", code="unknown_chat"
+            )
         chosen = Mode(body.way, body.above)
         await verbs.chats.set_mode(body.chat_id, body.topic_id or None, chosen, actor_id=keeper.user_id)
         return json_of(chosen)
