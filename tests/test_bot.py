@@ -77,7 +77,10 @@ async def test_start_registers_and_its_example_is_answered(town: Town, app: App)
     assert app.ledger.stats()["users"] == users + 1
 
 
-async def test_a_question_is_answered_with_links_quotes_and_buttons(town: Town) -> None:
+async def test_a_question_is_answered_with_links_quotes_and_buttons(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courtesies, "TYPING_AFTER_S", 30.0)
     async with town.bot():
         answer = await town.ask(ANNA, KNOWN)
     assert "масло" in answer["text"]
@@ -86,7 +89,7 @@ async def test_a_question_is_answered_with_links_quotes_and_buttons(town: Town) 
     assert {"text_link", "expandable_blockquote"} <= kinds
     assert buttons(answer)[:2] == ["👍", "👎"]
     assert answer["link_preview_options"] == {"is_disabled": True}
-    assert (ANNA, "typing") in town.server.actions
+    assert (ANNA, "typing") not in town.server.actions  # a quick answer needs none
     assert "reply_to_message" not in answer
 
 
@@ -336,6 +339,7 @@ async def test_updates_of_every_kind_leave_the_bot_well(town: Town) -> None:
 async def test_a_slow_answer_shows_a_draft_and_ends_in_a_message(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(courtesies, "DRAFT_AFTER_S", 0.05)
     monkeypatch.setattr(courtesies, "DRAFT_EVERY_S", 0.05)
+    monkeypatch.setattr(courtesies, "TYPING_AFTER_S", 0.02)
     monkeypatch.setattr(courtesies, "TYPING_EVERY_S", 0.1)
     async with town.bot(ask=slowly(town.verbs, 0.2)) as journal:
         answer = await town.ask(ANNA, KNOWN)

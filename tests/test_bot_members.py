@@ -73,8 +73,8 @@ async def town(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
 @pytest.fixture
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (
-        ("DRAFT_AFTER_S", 0.03), ("DRAFT_EVERY_S", 0.03), ("DRAFT_LIVES_S", 0.2), ("STAND_AFTER_S", 0.05),
-        ("STAND_EVERY_S", 0.05), ("TYPING_EVERY_S", 0.1),
+        ("TYPING_AFTER_S", 0.01), ("DRAFT_AFTER_S", 0.03), ("DRAFT_EVERY_S", 0.03), ("DRAFT_LIVES_S", 0.2),
+        ("STAND_AFTER_S", 0.05), ("STAND_EVERY_S", 0.05), ("TYPING_EVERY_S", 0.1),
     ):  # fmt: skip
         monkeypatch.setattr(courtesies, name, seconds)
 

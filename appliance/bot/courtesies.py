@@ -21,6 +21,7 @@ from appliance.texts import say
 log = structlog.get_logger()
 
 TIMEOUT_S = 5
+TYPING_AFTER_S = 0.2  # a faster answer needs none, and would wait for its call
 TYPING_EVERY_S = 4.5  # Telegram shows it for 5
 DRAFT_AFTER_S = 1.0  # a faster answer needs no draft
 DRAFT_EVERY_S = 1.2
@@ -153,10 +154,11 @@ class Courtesies:
         self.offer(SendChatAction(chat_id=message.chat.id, action="typing", message_thread_id=topic_of(message)))
 
     async def _draft(self, message: Message, draft_id: int, ready: Sequence[Sentence]) -> None:
-        self._typing(message)
         clock = asyncio.get_running_loop().time
+        await asyncio.sleep(TYPING_AFTER_S)
+        self._typing(message)
         typed, drafted, shown = clock(), 0.0, -1
-        await asyncio.sleep(DRAFT_AFTER_S)
+        await asyncio.sleep(DRAFT_AFTER_S - TYPING_AFTER_S)
         while True:
             if self.has_drafts and (len(ready) != shown or clock() - drafted >= DRAFT_LIVES_S):
                 text, entities = draft_text(ready).render()
@@ -176,11 +178,12 @@ class Courtesies:
             await asyncio.sleep(DRAFT_EVERY_S)
 
     async def _stand(self, message: Message, update_id: int, ready: Sequence[Sentence], language: Language) -> None:
-        self._typing(message)
         clock = asyncio.get_running_loop().time
+        await asyncio.sleep(TYPING_AFTER_S)
+        self._typing(message)
         typed, shown = clock(), 0
         standing = await self._shown(update_id, None)
-        await asyncio.sleep(STAND_AFTER_S)
+        await asyncio.sleep(STAND_AFTER_S - TYPING_AFTER_S)
         while True:
             if standing is None:
                 # Not given up half-way: what was sent must be known, so that the answer takes its place.

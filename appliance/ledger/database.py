@@ -302,7 +302,7 @@ def _connect(path: Path, notes: list[str]) -> sa.Engine:
         sa.URL.create("duckdb", database=str(path)),
         connect_args={
             "config": {
-                "threads": 2,
+                "threads": 1,  # its statements are small: handing parts of them around takes a third longer
                 "memory_limit": MEMORY_LIMIT,
                 "storage_compatibility_version": STORAGE,
                 "autoinstall_known_extensions": False,
