@@ -38,8 +38,8 @@ PEOPLE = 4000
 DAYS = 3
 HOUR, DAY = 3600.0, 86_400.0
 START = 1_800_000_000.0
-ROUNDS = 5  # alone and beside an attack, in turns: the machine's mood is the same for both
-HONEST_ASKS, HONEST_GAP_S = 40, 0.2  # a round
+ROUNDS = 3  # alone and beside an attack, in turns: the machine's mood is the same for both
+HONEST_ASKS, HONEST_GAP_S = 300, 0.1  # a round
 ATTACKS = ("flood", "duplicates", "spam", "ring", "drip")
 
 
