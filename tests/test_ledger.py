@@ -570,3 +570,22 @@ def test_the_same_tables_and_rows_on_real_postgresql(tmp_path: Path) -> None:
     finally:
         run(str(bin_ / "pg_ctl"), "-D", f"{folder}/db", "-m", "immediate", "stop")
         shutil.rmtree(folder)
+
+
+def test_damage_is_named_with_its_cure_and_only_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.duckdb"
+    with Ledger.open(path) as ledger:
+        ledger.save_channel(Channel(1, "Сад"))
+        ledger.save_posts([make_post(number, text=f"Пост {number} " + "о саде " * 40) for number in range(1, 400)])
+    whole = path.read_bytes()
+    outcomes = set()
+    for place in range(5000, len(whole), len(whole) // 25):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            with Ledger.open(path) as ledger:
+                assert len(ledger.posts([(1, number) for number in range(1, 400)])) == 399
+            outcomes.add("whole")  # a part that holds nothing
+        except (StartupError, StoreError) as error:
+            assert "restore" in error.cure
+            outcomes.add("refused")
+    assert "refused" in outcomes

@@ -102,7 +102,8 @@ class Database:
                 _create(path)
             engine = _connect(path, notes)
             try:
-                notes += _migrate(engine, path)
+                with store_errors(path):
+                    notes += _migrate(engine, path)
             except BaseException:
                 engine.dispose()
                 raise
@@ -119,9 +120,12 @@ class Database:
             self._closed = True
             self._waiting.put(None)
         self._writer.join()
-        _checkpoint(self._engine)
-        self._engine.dispose()
-        os.close(self._lock)
+        try:
+            with store_errors(self.path):
+                _checkpoint(self._engine)
+        finally:
+            self._engine.dispose()
+            os.close(self._lock)
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -139,7 +143,10 @@ class Database:
         """
         if self._closed:
             raise _closed_error()
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with (
+            store_errors(self.path),
+            self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
             yield connection
 
     def read(self, statement: sa.Executable) -> Sequence[Any]:
@@ -219,7 +226,7 @@ class Database:
         """Commit the batch and answer its writers; or change nothing and return the error."""
         try:
             results: list[Any] = []
-            with self._engine.begin() as connection:
+            with store_errors(self.path), self._engine.begin() as connection:
                 for table, group in groupby(batch, lambda write: write.row and write.row[0]) if together else ():
                     writes = list(group)
                     if table is None:
@@ -255,6 +262,29 @@ class Database:
         if inode != self._log_inode:
             sync(self.path.parent)
             self._log_inode = inode
+
+
+@contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """Name what DuckDB cannot read or write as ours: a damaged block, a full disk.
+
+    Parameters
+    ----------
+    path : Path
+        The DuckDB file.
+    """
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if not isinstance(error.orig, _BROKEN):
+            raise
+        raise StoreError(
+            f"The ledger {path} could not do its work: {str(error.orig)[:200]}",
+            cure="Free disk space if there is none; else restore the newest backup: postfinder restore.",
+        ) from error
+
+
+_BROKEN = (duckdb.IOException, duckdb.InternalException, duckdb.FatalException, duckdb.SerializationException)
 
 
 def _closed_error() -> StoreError:
@@ -332,7 +362,7 @@ def _connect(path: Path, notes: list[str]) -> sa.Engine:
             for log_file, aside in zip(logs, asides, strict=True):
                 aside.rename(log_file)
             raise StartupError(
-                f"The ledger {path} cannot be read: {worse}", cure="Restore it from the newest backup."
+                f"The ledger {path} cannot be read: {worse}", cure="Restore the newest backup: postfinder restore."
             ) from worse
         if not asides:
             raise

@@ -7,6 +7,7 @@ survives a kill and a power cut.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from appliance.errors import StartupError, StoreError
 from appliance.ledger import figures, protection, snapshot
 from appliance.ledger.access import Access
 from appliance.ledger.alerts import Alerts
@@ -137,7 +139,13 @@ class Ledger:
         StartupError
             When another process owns the ledger, the file cannot be read, or it is sealed and no vault is given.
         """
-        path = Path(path)
+        try:
+            return cls._open(Path(path), vault)
+        except StoreError as error:
+            raise StartupError(error.args[0], cure=error.cure) from error
+
+    @classmethod
+    def _open(cls, path: Path, vault: Vault | None) -> Ledger:
         database = Database.open(path)
         try:
             notes = protection.protect(database, vault)
@@ -151,7 +159,8 @@ class Ledger:
             database.notes = (*database.notes, *notes)
             return cls(database, vault)
         except BaseException:
-            database.close()
+            with suppress(StoreError):
+                database.close()
             raise
 
     def close(self) -> None:
