@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 from aiogram import Bot
-from aiogram.methods import EditMessageReplyMarkup, SendMessage, SetMyCommands
-from aiogram.types import BotCommand, InlineKeyboardMarkup, Message, ReplyParameters
+from aiogram.methods import EditMessageReplyMarkup, Response, SendMessage, SetMyCommands
+from aiogram.types import BotCommand, InlineKeyboardMarkup, Message, ReplyParameters, User
 from aiogram.utils.formatting import Code, Text
 from aiohttp import ClientSession
 
@@ -21,7 +22,7 @@ from appliance.bot.outbox import Outbox
 from appliance.bot.outgoing import call_of, messages_for, outgoing
 from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.render import rating_buttons
-from appliance.bot.run import open_bot
+from appliance.bot.run import _MODELS, open_bot
 from appliance.journal import Journal, Outgoing
 from tests.servers.botapi import DEFAULT_TOKEN, BotApi
 from tests.servers.botapi_limits import Fault, Limits
@@ -245,3 +246,14 @@ def test_calls_are_written_without_the_bot_defaults_and_read_back() -> None:
     for method, payload in (("nothing", {}), ("telegramMethod", {}), ("sendMessage", {"chat_id": []})):
         with pytest.raises(ValueError, match=r"."):
             call_of(method, payload)
+
+
+async def test_models_of_replies_are_built_once() -> None:
+    async with BotApi() as server:
+        bot = open_bot(DEFAULT_TOKEN, server.url)
+        await bot.get_me()
+        built = id(Response[User])
+        gc.collect()
+        assert id(Response[User]) == built
+        assert _MODELS[User] is Response[User]
+        await close(bot)
