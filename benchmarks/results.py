@@ -20,6 +20,7 @@ SUITES = ROOT / "benchmarks" / "suites"
 SHARED = ROOT.parent / "shared" / "data"
 COMMANDS = {  # others are `postfinder bench NAME`
     "load": "make load",
+    "load-people": "make load",
     "answers-model": "POSTFINDER_GENERATOR_URL=… postfinder bench answers",
 }
 

@@ -1,8 +1,10 @@
 """Start an appliance, put load on it, keep HTML, CSV and figures, and tell by the exit code.
 
 First links at a fixed rate (``LOAD_LINKS_RATE``, 100 a second, for ``LOAD_LINKS_TIME``, 20s; 0s for none), then people
-of both doors by Locust for ``LOAD_TIME`` (60s; see the locustfile). The half hour on a quiet machine is
-``make load LOAD_CORPUS=exports LOAD_LINKS_RATE=300 LOAD_LINKS_TIME=30m LOAD_STAGES=8,32,96``.
+of both doors by Locust for ``LOAD_TIME`` (60s; see the locustfile). The half hour on a quiet machine, then people to
+saturation, is ``make load LOAD_CORPUS=exports LOAD_LINKS_RATE=300 LOAD_LINKS_TIME=30m LOAD_STAGES=8,32,96``. People
+alone, as many as a community of thousands has, are
+``make load LOAD_CORPUS=exports LOAD_LINKS_TIME=0s LOAD_USERS=8 LOAD_RATE=1 LOAD_TIME=3m``.
 """
 
 from __future__ import annotations
@@ -73,12 +75,17 @@ def main() -> int:
         "answers_without_a_row": max(0, answered - after["questions"]),
         "journal_left": after["journal_left"],
     }
-    results.keep("load", result)
+    results.keep("load" if links_s else "load-people", result, options())
     missed = misses(result, links_s) + (["Locust: see MISS above"] if code else [])
     for line in missed:
         print(f"MISS {line}")
     print(orjson.dumps({key: result[key] for key in ("links", "memory_mb")}).decode())
     return 1 if missed else 0
+
+
+def options() -> str:
+    """Name the settings that were given, as they are typed."""
+    return "".join(f" {name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("LOAD_"))
 
 
 def misses(result: dict[str, Any], links_s: float) -> list[str]:
