@@ -135,7 +135,6 @@ METHODS = {
     "n-grams": "BM25, character 3–5-grams",
     "lexical": "BM25, lemmas",
     "dense": "default embedder, cosine",
-    "tower": "static tower",
     "m3 dense": "BGE-M3, dense",
     "m3 sparse": "BGE-M3, sparse",
     "m3 multi-vector": "BGE-M3, multi-vector",
@@ -355,11 +354,11 @@ def _load(result: dict[str, Any]) -> str:
     return (
         f"**How many at once?** Links: {links['per_s']:.0f} a second for {links['seconds'] / 60:.0f} minutes, p50 "
         f"{links['p50_ms']:.1f} ms and p95 **{links['p95_ms']:.0f} ms** from the moment each was due, on the two cores "
-        f"that also ask; {links['failed']} of {links['asked']:,} failed, {links['shed'] / links['asked']:.1%} were asked "
-        f"to come back (a cold memory, at the start), {links['recalled'] / max(links['answered'], 1):.0%} recalled; "
-        f"memory {memory['most']:.0f} MB at most, {memory['links_growth']:+.2%} after it had settled. Then people who ask "
-        f"again at once, up to 96: {result['answers_per_s']:.0f} complete answers a second; those beyond what the machine "
-        f"can do are asked to come back within {shed['p50_ms']:.0f} ms (median)."
+        f"that also ask; {links['failed']} of {links['asked']:,} failed, {links['shed'] / links['asked']:.1%} were "
+        f"asked to come back (a cold memory, at the start), {links['recalled'] / max(links['answered'], 1):.0%} "
+        f"recalled; memory {memory['most']:.0f} MB at most, {memory['links_growth']:+.2%} after it had settled. Then "
+        f"people who ask again at once, up to 96: {result['answers_per_s']:.0f} complete answers a second; those beyond "
+        f"what the machine can do are asked to come back within {shed['p50_ms']:.0f} ms (median)."
     )
 
 
