@@ -142,7 +142,8 @@ async def open_app(config: Config) -> AsyncIterator[App]:
         except ModelError as error:
             raise StartupError(str(error)) from error
         folder = folder_of(config.data_dir, choice.card)
-        index = await asyncio.to_thread(Index.open, folder, embedder=embedder.info, vault=vault)
+        limit = config.chunks_in_ram
+        index = await asyncio.to_thread(Index.open, folder, embedder=embedder.info, hot_limit=limit, vault=vault)
         shelf = Shelf(Pair(embedder, index), config.data_dir, choice, vault)
         memory = Memory(config.remembered_answers)
         searches: Kept[SearchResult] = Kept(config.remembered_searches)

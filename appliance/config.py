@@ -120,6 +120,9 @@ class Config(BaseSettings):
     remembered_answers: Annotated[
         int, Field(ge=0, description="Answers remembered in RAM for the same question asked again; 0 for none.")
     ] = 1000
+    chunks_in_ram: Annotated[
+        int, Field(ge=0, description="Chunks searched in RAM, about 4 KB each; LanceDB's index searches more of them.")
+    ] = 200_000
     remembered_searches: Annotated[
         int, Field(ge=0, description="Search results remembered in RAM, about 4 KB each; 0 for none.")
     ] = 4000

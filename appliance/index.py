@@ -48,7 +48,7 @@ from models.ports import EmbedderInfo
 __all__ = ["Index", "Scope"]
 
 FORMAT = 2  # of the table and of the text processing behind its lemmas: another number opens an empty table
-HOT_LIMIT = 200_000  # chunks kept in RAM: about 0.4 GB at 384 dimensions
+HOT_LIMIT = 200_000  # chunks kept in RAM: about 1 GB at 384 dimensions, texts included
 SETTLE_EVERY = 64  # commits between compactions
 ERASE = timedelta(milliseconds=1)  # age from which old versions go: all but the newest
 SEAL_AT_ONCE = 10_000  # rows of an unsealed table sealed together
@@ -62,6 +62,13 @@ class Index:
     """Chunks with their vectors and lemmas. Blocking, thread-safe; one process owns the folder.
 
     Use `Index.open`.
+
+    Attributes
+    ----------
+    folder : Path
+    embedder : EmbedderInfo
+    hot_limit : int
+        Most chunks kept in RAM.
     """
 
     def __init__(
@@ -69,7 +76,7 @@ class Index:
     ) -> None:
         self.folder = folder
         self.embedder = embedder
-        self._hot_limit = hot_limit
+        self.hot_limit = hot_limit
         self._owner = lock
         self._vault = vault
         self._writing = RLock()
@@ -392,7 +399,7 @@ class Index:
         database = lancedb.connect(self.folder)
         self._table: Any = database.create_table(name, schema=table_schema(self.embedder.dim), exist_ok=True)
         self._take_over(database, name)
-        self._is_hot = self._table.count_rows() <= self._hot_limit
+        self._is_hot = self._table.count_rows() <= self.hot_limit
         self._tier = self._load()
 
     def _load(self) -> HotTier:
@@ -409,8 +416,8 @@ class Index:
     def _after_commit(self) -> None:
         """Compact now and then; leave RAM when the corpus has outgrown it."""
         self._commits += 1
-        if self._is_hot and len(self._tier) > self._hot_limit:
-            log.info("index_outgrew_ram", chunks=len(self._tier), hot_limit=self._hot_limit)
+        if self._is_hot and len(self._tier) > self.hot_limit:
+            log.info("index_outgrew_ram", chunks=len(self._tier), hot_limit=self.hot_limit)
             self.compact()
             self._is_hot = False
             self._tier = self._load()
@@ -421,7 +428,7 @@ class Index:
     def _index_columns(self) -> None:
         """Make the indexes that LanceDB needs to search by itself, once the corpus is large."""
         rows = self._table.count_rows()
-        if rows <= self._hot_limit or rows < 256:
+        if rows <= self.hot_limit or rows < 256:
             return
         present = {column for index in self._table.list_indices() for column in index.columns}
         if "lemmas" not in present:

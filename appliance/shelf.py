@@ -160,7 +160,8 @@ class Shelf:
             folder = folder_of(self.data_dir, card)
             if folder == self.now.index.folder:
                 folder = own_folder(self.data_dir, card)
-            index = Index.open(folder, embedder=embedder.info, vault=self.vault)
+            limit = self.now.index.hot_limit
+            index = Index.open(folder, embedder=embedder.info, hot_limit=limit, vault=self.vault)
             self.beside[card] = index
             beside = {**self.choice.beside, card: dim}
             self.choice = Choice(self.choice.configured, self.choice.card, beside, self.choice.previous)
