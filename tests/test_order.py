@@ -12,6 +12,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from appliance.access import Access
 from appliance.admission import Admission
 from appliance.app import App, open_app
 from appliance.bot import figures, run_bot
@@ -365,9 +366,17 @@ async def test_nobody_bans_an_equal_or_a_mightier_one(talk: Talk) -> None:
         await talk.app.verbs.admission.ban(10**9, actor=boss.user_id)
 
 
-async def test_a_flood_is_stopped_told_and_leaves_others_answered(talk: Talk) -> None:
+async def test_a_flood_is_stopped_told_and_leaves_others_answered(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    role, looked_up = Access.role, []
+
+    async def counted(self: Access, user_id: int) -> str:
+        looked_up.append(user_id)
+        return await role(self, user_id)
+
+    monkeypatch.setattr(Access, "role", counted)
     await talk.ask(BORIS, "/start")
     await talk.app.verbs.antifraud.set_mode("on", actor=None)
+    looked_up.clear()
     for number in range(60):
         talk.server.say(BORIS, f"Where is the workshop number {number}?")
     answer = await talk.ask(ANNA, KNOWN)
@@ -375,6 +384,8 @@ async def test_a_flood_is_stopped_told_and_leaves_others_answered(talk: Talk) ->
     await talk.quiet()
     texts = talk.texts(BORIS)
     assert len(texts) < 20
+    flooding = await talk.app.verbs.privacy.user_id(BORIS)
+    assert looked_up.count(flooding or 0) <= 5  # of those answered, and once more
     assert any(say("because_flood", "en") in text for text in texts)
     ban = next(message for message in talk.got(BORIS) if say("because_flood", "en") in message["text"])
     assert buttons(ban) == ["o:appeal"]
