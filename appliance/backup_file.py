@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 
 import orjson
 
-from appliance.errors import StoreError
+from appliance.errors import BadInput, StoreError
 from appliance.sealed_file import OTHER_COPY, SealedReader, SealedWriter
 
 SUFFIX = ".pfbackup"
@@ -99,7 +99,7 @@ def unpack(backup: Path, folder: Path | None, *, key: bytes, vault_id: bytes) ->
     except tarfile.TarError as error:
         raise StoreError("The backup holds no readable list of files.", cure=OTHER_COPY) from error
     except FileNotFoundError as error:
-        raise StoreError(f"There is no backup {backup}.", cure="Name an existing file.") from error
+        raise BadInput(f"There is no backup {backup}.", cure="Name an existing file.") from error
     if missing:
         raise StoreError(f"The backup lacks {len(missing)} of its files.", cure=OTHER_COPY)
     return manifest

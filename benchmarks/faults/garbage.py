@@ -275,6 +275,8 @@ async def over_http(app: App, count: int, chance: random.Random, found: Found) -
         if token:
             headers.append((b"authorization", f"Bearer {token}".encode()))
         found.see("http", await called(api, method.upper(), told, content, tuple(headers)), (told, content))
+        if app.verbs.admission.paused:  # as it was told to: nothing would be answered from here on
+            await app.verbs.admission.resume(actor=None)
         if number % LOOK_EVERY == 0:
             await good(found, api)
 
