@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from appliance.errors import StoreError
+from appliance.errors import BadInput, StoreError
 
 MAGIC = b"PFBACKUP1\n"
 ID_BYTES = SALT_BYTES = TAG_BYTES = 16
@@ -78,15 +78,17 @@ class SealedReader:
 
     Raises
     ------
+    BadInput
+        It is no such file.
     StoreError
-        It is no such file, or sealed with another vault's keys.
+        It is sealed with another vault's keys.
     """
 
     def __init__(self, file: IO[bytes], key: bytes, vault_id: bytes) -> None:
         self._file = file
         self._head = file.read(HEAD)
         if len(self._head) < HEAD or not self._head.startswith(MAGIC):
-            raise StoreError("This is no PostFinder backup, or its beginning is damaged.", cure=OTHER_COPY)
+            raise BadInput("This is no PostFinder backup, or its beginning is damaged.", cure=OTHER_COPY)
         wanted = self._head[len(MAGIC) : len(MAGIC) + ID_BYTES]
         if wanted != vault_id:
             raise StoreError(

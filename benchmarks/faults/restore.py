@@ -21,7 +21,7 @@ import orjson
 from appliance.backup import make_stopped, restore
 from appliance.chunking import chunks_of
 from appliance.config import Config
-from appliance.errors import StoreError
+from appliance.errors import BadInput, StoreError
 from appliance.hot import Scope
 from appliance.index import Index
 from appliance.journal import Journal, Outgoing
@@ -117,7 +117,7 @@ def is_refused(file: Path, folder: Path, vault: Vault, chance: random.Random) ->
     damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
     copy = folder / f"damaged-{file.name}"
     copy.write_bytes(damaged)
-    with suppress(StoreError):
+    with suppress(BadInput, StoreError):
         restore(copy, folder / "refused", vault)
         return False
     return True
