@@ -38,6 +38,7 @@ from appliance.web.receiving import PATH, receiving
 from tests.servers.botapi import DEFAULT_TOKEN
 
 WORK_S = 0.05
+LATE_S = 3.0  # between a careless yes and the journal
 SECRET = "secret-of-the-loopback-webhook"
 LISTENING: list[socket.socket] = []
 DEADLY = "смертельно"  # ends the process that works on it
@@ -82,7 +83,7 @@ async def careless(bot: Bot, journal: Journal) -> None:
     take_in = journal.take_in
 
     def late(*words: Any) -> int:
-        Timer(WORK_S * 10, take_in, words).start()
+        Timer(LATE_S, take_in, words).start()
         return 1
 
     journal.take_in = late  # type: ignore[method-assign]
