@@ -86,6 +86,7 @@ class Town:
     is_posted: bool
     waiting: list[str] = field(default_factory=list)  # raw updates to be posted
     said: dict[str, int] = field(default_factory=dict)  # texts, and who wrote them
+    taken: int = 0  # posted updates that the webhook said yes to
 
     async def live(self, forks: Forks, journal: str, kind: str, updates: int, patience_s: float) -> dict[str, int]:
         """Let people write so many messages while bots of a kind are killed; then let the last one finish."""
@@ -126,11 +127,11 @@ class Town:
         }
 
     async def sent(self, more: int, patience_s: float) -> None:
-        """Wait until the bot has sent so many more messages, or for some time."""
-        enough = len(self.server.calls) + more
+        """Wait until the bot has taken and sent so many more messages, or for some time."""
+        enough = len(self.server.calls) + self.taken + more
         for _ in range(int(patience_s / 0.01)):
             await asyncio.sleep(0.01)
-            if len(self.server.calls) >= enough:
+            if len(self.server.calls) + self.taken >= enough:
                 break
 
     def unanswered(self) -> set[str]:
@@ -168,5 +169,6 @@ class Town:
                 except (aiohttp.ClientError, TimeoutError):
                     is_taken = False
                     await asyncio.sleep(0.02)
+                self.taken += is_taken
                 if not is_taken or self.chance.random() < REPEATED:
                     self.waiting.append(raw)
