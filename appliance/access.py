@@ -33,6 +33,11 @@ class Access:
     _calls: dict[str, deque[float]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def roles_set(self) -> int:
+        """How often roles were given since the start: what was known of them holds while it stays the same."""
+        return self.ledger.access.roles_set
+
     async def role(self, user_id: int | None) -> str:
         """Return a person's role; ``guest`` for who is not registered."""
         return await asyncio.to_thread(self.ledger.access.role, user_id)

@@ -36,7 +36,7 @@ from appliance.schema import (
     Sentence,
     Worded,
 )
-from appliance.text import clean, language_of
+from appliance.text import clean, first_line, language_of
 from models.ports import Generator
 
 LINKS = 5  # posts shown at once, quoted from and shown to the model
@@ -74,7 +74,7 @@ def cite(found: Sequence[FoundPost]) -> tuple[Citation, ...]:
             link=hit.link,
             channel=hit.channel.title if hit.channel.kind != "answers" else f"{hit.channel.title}: {hit.post.author}",
             date=hit.post.date,
-            title=shorten(next(filter(None, map(clean, hit.post.text.splitlines())), ""), TITLE_CHARS),
+            title=shorten(first_line(hit.post.text), TITLE_CHARS),
             post=hit.post.key,
         )
         for number, hit in enumerate(found, start=1)

@@ -69,8 +69,9 @@ class Chats:
 
     def modes(self) -> dict[tuple[int, int], Mode]:
         """List how the bot answers in the chats it is in, and in topics set apart; topic 0 is the whole chat."""
-        places = sorted({*self.ledger.chats.of("mode"), *self.ledger.chats.of("title")})
-        return {(chat, topic): self.mode(chat, topic or None) for chat, topic in places}
+        named = self.ledger.chats.of("title")
+        apart = {place for place in self.ledger.chats.of("mode") if (place[0], 0) in named}
+        return {(chat, topic): self.mode(chat, topic or None) for chat, topic in sorted({*named, *apart})}
 
     async def name(self, chat_id: int, title: str | None) -> None:
         """Remember a chat's title, for those who set it from elsewhere; None when the bot left it."""

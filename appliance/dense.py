@@ -5,10 +5,13 @@ A byte a dimension is enough that none of the nearest is missed; figures: `postf
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import simsimd
 from numpy.typing import NDArray
 
+T = TypeVar("T", bound=np.generic)
 Vectors = NDArray[np.float32]
 
 RESCORED = 64  # rows at least that are compared exactly, and four times as many as are wanted
@@ -29,7 +32,7 @@ class Matrix:
 
     def __init__(self, dim: int) -> None:
         self._buffer: Vectors = np.zeros((0, dim), np.float32)
-        self._rounded = np.zeros((0, dim), np.int8)  # each row in steps of its own
+        self._bytes = np.zeros((0, dim), np.int8)  # each row in steps of its own
         self._steps: Vectors = np.zeros(0, np.float32)
         self._rows = 0
 
@@ -53,15 +56,13 @@ class Matrix:
         start, self._rows = self._rows, self._rows + len(vectors)
         if self._rows > len(self._buffer):
             room = max(self._rows, len(self._buffer) * 5 // 4, 64)
-            for name in ("_buffer", "_rounded", "_steps"):
-                old = getattr(self, name)
-                grown = np.empty((room, *old.shape[1:]), old.dtype)
-                grown[:start] = old[:start]
-                setattr(self, name, grown)
+            self._buffer = _grown(self._buffer, start, room)
+            self._bytes = _grown(self._bytes, start, room)
+            self._steps = _grown(self._steps, start, room)
         self._buffer[start : self._rows] = vectors
         for first in range(start, self._rows, BLOCK):
             last = min(first + BLOCK, self._rows)
-            self._rounded[first:last], self._steps[first:last] = _rounded(self._buffer[first:last])
+            self._bytes[first:last], self._steps[first:last] = _in_bytes(self._buffer[first:last])
 
     def score(self, query: Vectors, rows: NDArray[np.int64] | None = None) -> Vectors:
         """Compare a query with rows exactly.
@@ -115,8 +116,8 @@ class Matrix:
 
     def _estimates(self, query: Vectors) -> Vectors:
         """Estimate the cosines of all rows, but for a factor that is the same for all."""
-        rounded, _ = _rounded(query[None])
-        products = simsimd.cdist(rounded, self._rounded[: self._rows], metric="dot", out_dtype="float32")
+        asked, _ = _in_bytes(query[None])
+        products = simsimd.cdist(asked, self._bytes[: self._rows], metric="dot", out_dtype="float32")
         estimates: Vectors = np.asarray(products)[0]
         estimates *= self._steps[: self._rows]
         return estimates
@@ -124,16 +125,22 @@ class Matrix:
     def blank(self, rows: NDArray[np.int64]) -> None:
         """Overwrite rows with zeros (erased posts leave no vector behind)."""
         self._buffer[rows] = 0
-        self._rounded[rows] = 0
+        self._bytes[rows] = 0
         self._steps[rows] = 0
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Drop all rows but the given ones, which are renumbered from 0 in order."""
-        self._buffer, self._rounded, self._steps = self._buffer[rows], self._rounded[rows], self._steps[rows]
+        self._buffer, self._bytes, self._steps = self._buffer[rows], self._bytes[rows], self._steps[rows]
         self._rows = len(rows)
 
 
-def _rounded(vectors: Vectors) -> tuple[NDArray[np.int8], Vectors]:
+def _grown(table: NDArray[T], used: int, room: int) -> NDArray[T]:
+    grown = np.empty((room, *table.shape[1:]), table.dtype)
+    grown[:used] = table[:used]
+    return grown
+
+
+def _in_bytes(vectors: Vectors) -> tuple[NDArray[np.int8], Vectors]:
     """Round rows to 255 levels, each by its own largest coordinate; returns them and the length of a step."""
     steps = np.maximum(np.abs(vectors).max(axis=1), np.float32(1e-9)) / np.float32(127)
     return np.rint(vectors / steps[:, None]).astype(np.int8), steps

@@ -9,7 +9,7 @@ from typing import Any
 
 from appliance.ledger import Ledger
 from appliance.schema import QuestionRow
-from appliance.text import clean, lemmas
+from appliance.text import first_line, lemmas
 
 DAYS = 30
 FEWEST = 3  # people, under whom a count stays unsaid
@@ -138,5 +138,5 @@ def gaps(rows: Sequence[QuestionRow]) -> list[dict[str, Any]]:
 
 
 def _line(text: str) -> str:
-    line = next(iter(clean(text).strip().splitlines()), "")
+    line = first_line(text)
     return line if len(line) <= 90 else f"{line[:89].rstrip()}…"

@@ -128,7 +128,8 @@ class Privacy:
             lines += [f"## {table}: {len(held)}", ""] if held else []
             for row in held:
                 lines += [f"- **{name}**: {_shown(value)}" for name, value in row.items()] + [""]
-        lines += [f"Empty: {', '.join(table for table, held in rows.items() if not held)}.", ""]
+        if empty := [table for table, held in rows.items() if not held]:
+            lines += [f"Empty: {', '.join(empty)}.", ""]
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS

@@ -305,6 +305,11 @@ def language_of(text: str) -> Language:
     return "en" if latin and (not cyrillic or english > cyrillic) else "ru"
 
 
+def first_line(text: str) -> str:
+    """Return the first line that is not blank, cleaned; the rest, which may be long, is not looked at."""
+    return next(filter(None, map(clean, text.splitlines())), "")
+
+
 # --- fingerprints ---------------------------------------------------------------------------------------------------
 
 

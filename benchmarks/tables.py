@@ -366,7 +366,8 @@ def _hot(result: dict[str, Any]) -> str:
     lines = [
         "**Vectors in RAM against LanceDB's indexes:** one search for ten chunks; real vectors up to "
         f"{result['real_texts']:,}, then mixes of them, {result['questions']} real questions. Of each index the "
-        "settings with a recall of .99, or else the most.",
+        "settings with a recall of .99, or else the most. LanceDB reads files: its memory is the "
+        "system's cache, not told here.",
         "",
         "| chunks | how | recall@10 | p50, ms | p95, ms | memory, MB |",
         "|---|---|---|---|---|---|",

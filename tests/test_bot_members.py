@@ -223,9 +223,13 @@ async def test_a_group_can_be_set_from_elsewhere_once_the_bot_is_in_it(town: Tow
         await town.quiet(journal)
         assert app.verbs.chats.modes()[-1077, 0] == Mode()
         assert app.verbs.chats.get(-1077, None, "title") == "Дача"
+        await app.verbs.chats.set_mode(-1077, 5, Mode("off"))
         moved("kicked")
         await town.quiet(journal)
-        assert (-1077, 0) not in app.verbs.chats.modes()
+        assert not [chat for chat, _ in app.verbs.chats.modes() if chat == -1077]
+        moved("member")
+        await town.quiet(journal)
+        assert app.verbs.chats.modes()[-1077, 5] == Mode("off")
 
 
 async def test_only_administrators_choose_the_mode_and_a_topic_has_its_own(town: Town, app: App) -> None:

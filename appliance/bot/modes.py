@@ -62,8 +62,9 @@ async def moved(message: Message, verbs: Verbs) -> Calls:
 
 async def arrived(event: ChatMemberUpdated, verbs: Verbs) -> Calls:
     """Note that the bot came to a group, so that it can be set from elsewhere, or left it."""
-    is_here = event.new_chat_member.status not in {ChatMemberStatus.LEFT, ChatMemberStatus.KICKED}
-    await verbs.chats.name(event.chat.id, event.chat.title or str(event.chat.id) if is_here else None)
+    now = event.new_chat_member
+    is_out = now.status in {ChatMemberStatus.LEFT, ChatMemberStatus.KICKED} or not getattr(now, "is_member", True)
+    await verbs.chats.name(event.chat.id, None if is_out else event.chat.title or str(event.chat.id))
     return []
 
 

@@ -9,10 +9,11 @@ from aiogram.utils.formatting import Bold, Text
 from appliance.bot.asking import answered
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for
-from appliance.bot.render import first_line, inert, read_button
+from appliance.bot.render import inert, read_button
 from appliance.bot.who import Calls, language_of, said, toast, who_asks
 from appliance.errors import PostFinderError
 from appliance.schema import Asker, PostKey, Question
+from appliance.text import first_line
 from appliance.texts import say
 from appliance.verbs import Verbs
 

@@ -10,7 +10,7 @@ from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 from aiogram.utils.formatting import Bold, Code, ExpandableBlockQuote, Italic, Text, TextLink, sizeof
 
 from appliance.schema import Answer, Citation, FoundPost, Language, PostKey, Searched, Sentence, Vote
-from appliance.text import clean
+from appliance.text import clean, first_line
 from appliance.texts import count, date, left_words, say
 from appliance.wording import limits_words
 
@@ -276,11 +276,6 @@ def example_button(found: FoundPost) -> InlineKeyboardMarkup | None:
         text=f"🔎 {short(label, EXAMPLE_CHARS)}", callback_data=f"x:{channel_id}:{message_id}"
     )
     return InlineKeyboardMarkup(inline_keyboard=[[button]])
-
-
-def first_line(text: str) -> str:
-    """Return the first line of a post, cleaned."""
-    return next(iter(clean(text).splitlines()), "")
 
 
 def read_button(data: str | None) -> tuple[Vote, str] | PostKey | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import structlog
@@ -128,13 +128,13 @@ class Session(AiohttpSession):
 
     def check_response(self, bot: Bot, method: TelegramMethod[Any], status_code: int, content: str) -> Response[Any]:
         """Read a reply; see aiogram."""
-        returned = method.__returning__
-        if returned not in _MODELS:
-            _MODELS[returned] = Response[returned]  # type: ignore[valid-type]
+        _model_of(method.__returning__)
         return super().check_response(bot, method, status_code, content)
 
 
-_MODELS: dict[Any, type[Response[Any]]] = {}
+@cache
+def _model_of(returned: Any) -> Any:
+    return Response.__class_getitem__(returned)
 
 
 def open_bot(token: str, api_base: str) -> Bot:

@@ -24,7 +24,6 @@ from appliance.verbs import Verbs
 RIGHTS = ("/privacy", "/mydata", "/forget")  # everyone's, whatever they did
 ASKED = ("/find", "/digest", "/search")  # commands that are answered from the posts
 TOLD_EVERY_S = 600.0  # how often a banned person reads why
-ORDINARY_S = 60.0  # how long somebody is known to keep no order: a flood is not looked up message by message
 KEPT = 10_000
 
 Handler = Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]]
@@ -43,7 +42,8 @@ class Watching(BaseMiddleware):
         self._verbs = verbs
         self._courtesies = courtesies
         self._told: dict[int, float] = {}
-        self._ordinary: dict[int, float] = {}  # until when, by Telegram's number
+        self._ordinary: set[int] = set()  # keep no order, by Telegram's number: a flood is not looked up one by one
+        self._roles_set = 0  # when that was so
 
     async def __call__(self, handler: Handler, event: TelegramObject, data: dict[str, Any]) -> Any:
         """Pass, or return the calls that say why not."""
@@ -109,14 +109,14 @@ class Watching(BaseMiddleware):
 
     async def _keeps_order(self, who: User) -> bool:
         """Whether somebody keeps order here: they are never held up by the protection they steer."""
-        now = self._verbs.antifraud.clock()
-        if self._ordinary.get(who.id, 0.0) > now:
+        if self._verbs.access.roles_set != self._roles_set or len(self._ordinary) >= KEPT:
+            self._ordinary.clear()
+            self._roles_set = self._verbs.access.roles_set
+        if who.id in self._ordinary:
             return False
         user_id = await self._verbs.privacy.user_id(who.id)
         if user_id is None or await self._verbs.access.role(user_id) not in STAFF:
-            if len(self._ordinary) >= KEPT:
-                self._ordinary.clear()
-            self._ordinary[who.id] = now + ORDINARY_S
+            self._ordinary.add(who.id)
             return False
         self._verbs.antifraud.pardon(who.id)
         return True

@@ -39,10 +39,16 @@ class Access:
     Parameters
     ----------
     database : Database
+
+    Attributes
+    ----------
+    roles_set : int
+        How often roles were given since the start.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.roles_set = 0
         self._keys: dict[str, tuple[ApiKey, str]] = {}
         for row in database.read(sa.select(*api_key.c)):
             self._keys[row.key_id] = (_key_of(row), row.digest)
@@ -74,7 +80,9 @@ class Access:
         if role not in ROLES:
             raise BadInput("There is no such role.", cure=f"Roles are {', '.join(ROLES)}.")
         statement = sa.update(user).where(user.c.user_id == user_id).values(role=role)
-        return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
+        is_given = self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
+        self.roles_set += 1
+        return is_given
 
     def make_key(self, name: str, *, scopes: tuple[str, ...], days: int, per_minute: int) -> tuple[ApiKey, str]:
         """Make a key of the API.
