@@ -5,41 +5,22 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from aiogram import methods
+from aiogram.methods import TelegramMethod
+from pydantic.fields import FieldInfo
 
 # Newer than the schema file (Bot API 10.1), as the Bot API 10.3 has them.
-NEWER_METHODS: dict[str, tuple[str, ...]] = {  # with the parameters they require
-    "editEphemeralMessageText": ("chat_id", "receiver_user_id", "ephemeral_message_id"),
-    "editEphemeralMessageCaption": ("chat_id", "receiver_user_id", "ephemeral_message_id"),
-    "editEphemeralMessageMedia": ("chat_id", "receiver_user_id", "ephemeral_message_id", "media"),
-    "editEphemeralMessageReplyMarkup": ("chat_id", "receiver_user_id", "ephemeral_message_id"),
-    "deleteEphemeralMessage": ("chat_id", "receiver_user_id", "ephemeral_message_id"),
-}
 NEWER_FIELDS = {
     "can_stop", "keep_on_stop", "ephemeral_message_parameters", "ephemeral_message_id", "force_reply", "is_ephemeral",
 }  # fmt: skip
 NEWER_REQUIRED = {"ChatAdministratorRights": {"can_send_welcome_messages": True}}
-# What is asked of a call when there is no schema file.
-BUILT_IN: dict[str, tuple[str, ...]] = {
-    "getMe": (),
-    "getUpdates": (),
-    "setWebhook": ("url",),
-    "deleteWebhook": (),
-    "getWebhookInfo": (),
-    "setMyCommands": ("commands",),
-    "sendMessage": ("chat_id", "text"),
-    "sendMessageDraft": ("chat_id", "draft_id"),
-    "editMessageText": ("text",),
-    "editMessageReplyMarkup": (),
-    "deleteMessage": ("chat_id", "message_id"),
-    "sendChatAction": ("chat_id", "action"),
-    "answerCallbackQuery": ("callback_query_id",),
-    "answerInlineQuery": ("inline_query_id", "results"),
-    "answerGuestQuery": ("guest_query_id", "result"),
-    "getChatMember": ("chat_id", "user_id"),
-    "getChatAdministrators": ("chat_id",),
-    "sendPhoto": ("chat_id", "photo"),
-    "sendDocument": ("chat_id", "document"),
+# What the schema file does not know, or all where there is none, is asked of aiogram's own models.
+MODELS: dict[str, type[TelegramMethod[Any]]] = {
+    model.__api_method__: model
+    for model in vars(methods).values()
+    if isinstance(model, type) and issubclass(model, TelegramMethod) and model is not TelegramMethod
 }
 _ALWAYS = re.compile(r"(?:always|must be) [\"“]?(\w+)")
 
@@ -60,14 +41,14 @@ class Schema:
     Parameters
     ----------
     path : Path or None
-        ``api.json``; None knows only `BUILT_IN`.
+        ``api.json``; None knows only aiogram's models.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         data = json.loads(path.read_bytes()) if path is not None else {"methods": {}, "types": {}}
         self.methods: dict[str, Any] = data["methods"]
         self.types: dict[str, Any] = data["types"]
-        self._names = {name.lower(): name for name in [*self.methods, *NEWER_METHODS, *BUILT_IN]}
+        self._names = {name.lower(): name for name in [*self.methods, *MODELS]}
 
     def method(self, name: str) -> str:
         """Return the method's own spelling (names are case-insensitive), or refuse with 404."""
@@ -97,9 +78,14 @@ class Schema:
         """
         described = self.methods.get(method)
         if described is None:
-            for name in BUILT_IN.get(method) or NEWER_METHODS.get(method, ()):
-                self._required(name, given)
-            return {name: _loose(value) for name, value in given.items()}
+            known = MODELS[method].model_fields
+            for name, field in known.items():
+                if field.is_required():
+                    self._required(name, given)
+            return {
+                name: value if name in known and _is_text(known[name]) else _loose(value)
+                for name, value in given.items()
+            }
         fields = {field["name"]: field for field in described.get("fields", [])}
         for name, field in fields.items():
             if field["required"]:
@@ -227,6 +213,12 @@ class Schema:
         required = [item for item in described.get("fields", []) if item["required"]]
         made = {item["name"]: self._sample(item["types"][0], item["name"], item["description"]) for item in required}
         return {**made, **NEWER_REQUIRED.get(type_name, {})}
+
+
+def _is_text(field: FieldInfo) -> bool:
+    """Whether a parameter is text, whatever it looks like."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    return str in kinds and int not in kinds
 
 
 def _loose(value: Any) -> Any:
