@@ -38,8 +38,9 @@ PEOPLE = 4000
 DAYS = 3
 HOUR, DAY = 3600.0, 86_400.0
 START = 1_800_000_000.0
-ROUNDS = 3  # alone and beside an attack, in turns: the machine's mood is the same for both
-HONEST_ASKS, HONEST_GAP_S = 300, 0.1  # a round
+ROUNDS = 2  # alone, beside an attack, beside it, alone: a machine that slows down does so for both
+HONEST_ASKS, HONEST_GAP_S = 600, 0.1  # a round
+OPENING = 30  # honest questions while an attack is not recognised yet
 ATTACKS = ("flood", "duplicates", "spam", "ring", "drip")
 
 
@@ -292,20 +293,26 @@ async def waits(folder: Path) -> dict[str, Any]:
         for attack in ATTACKS:
             alone: list[float] = []
             beside: list[float] = []
+            opening: list[float] = []
             sent = 0
             for turn in range(ROUNDS):
-                alone += await honest(dispatcher, bot, asked, numbers)
-                stop = asyncio.Event()
-                attacking = asyncio.create_task(attack_live(attack, turn, dispatcher, bot, numbers, stop))
-                await asyncio.sleep(1.0)
-                beside += await honest(dispatcher, bot, asked, numbers)
-                stop.set()
-                sent += await attacking
-            alone_ms, beside_ms = (float(np.percentile(times, 95)) for times in (alone, beside))
+                for is_attacked in (False, True) if turn % 2 == 0 else (True, False):
+                    if not is_attacked:
+                        alone += await honest(dispatcher, bot, asked, numbers)
+                        continue
+                    stop = asyncio.Event()
+                    attacking = asyncio.create_task(attack_live(attack, turn, dispatcher, bot, numbers, stop))
+                    times = await honest(dispatcher, bot, asked, numbers)
+                    stop.set()
+                    sent += await attacking
+                    beside += times
+                    opening += times[:OPENING]
+            alone_ms, beside_ms, opening_ms = (float(np.percentile(times, 95)) for times in (alone, beside, opening))
             found[attack] = {
                 "alone_p95_ms": alone_ms,
                 "p95_ms": beside_ms,
                 "growth": beside_ms / alone_ms - 1,
+                "opening_p95_ms": opening_ms,
                 "attack_updates": sent,
             }
         await bot.session.close()
@@ -313,41 +320,45 @@ async def waits(folder: Path) -> dict[str, Any]:
 
 
 async def honest(dispatcher: Any, bot: Bot, asked: list[str], numbers: Iterator[int]) -> list[float]:
-    """Return how long each honest person waits for the answer, in ms; each asks once and differs from the others."""
-    times: list[float] = []
+    """Return how long each honest person waits for the answer, in ms, as asked; each asks once and differs."""
 
-    async def one(number: int) -> None:
+    async def one(number: int) -> float:
         began = perf_counter()
         await dispatcher.feed_update(bot, update(next(numbers), 500_000 + next(numbers), asked[number % len(asked)]))
-        times.append((perf_counter() - began) * 1e3)
+        return (perf_counter() - began) * 1e3
 
     tasks = []
     for number in range(HONEST_ASKS):
         tasks.append(asyncio.create_task(one(number)))
         await asyncio.sleep(HONEST_GAP_S)
-    await asyncio.gather(*tasks)
-    return times
+    return await asyncio.gather(*tasks)
 
 
 async def attack_live(
     kind: str, turn: int, dispatcher: Any, bot: Bot, numbers: Iterator[int], stop: asyncio.Event
 ) -> int:
-    """Send an attack's messages, quickened to the measurement's seconds, until told to stop; each turn by others."""
+    """Send an attack's messages, quickened to the measurement's seconds, until told to stop; each turn by others.
+
+    Everybody in it sends on their own, each message when the one before was answered or dropped, as a chat's are.
+    """
     rng = random.Random(SEED)
     makers = {"flood": flood, "duplicates": duplicates, "spam": spam, "ring": ring, "drip": drip}
     texts = [move.text for move in itertools.islice(makers[kind](0, rng), 2000)]
     people = {"flood": 3, "duplicates": 3, "spam": 3, "ring": 15, "drip": 3}[kind]
-    gap_s = {"flood": 0.02, "duplicates": 0.1, "spam": 0.1, "ring": 0.05, "drip": 0.1}[kind]
+    gap_s = {"flood": 0.02, "duplicates": 0.1, "spam": 0.1, "ring": 0.05, "drip": 0.1}[kind] * people
     base = 900_000_000 + ATTACKS.index(kind) * 1000 + turn * 100
-    sent = 0
-    for step in itertools.count():
-        if stop.is_set():
-            return sent
-        who = base + step % people
-        await dispatcher.feed_update(bot, update(next(numbers), who, texts[step % len(texts)]))
-        sent += 1
-        await asyncio.sleep(gap_s)
-    return sent
+
+    async def one(place: int) -> int:
+        await asyncio.sleep(gap_s * place / people)
+        sent = 0
+        while not stop.is_set():
+            text = texts[(place + sent * people) % len(texts)]
+            await dispatcher.feed_update(bot, update(next(numbers), base + place, text))
+            sent += 1
+            await asyncio.sleep(gap_s)
+        return sent
+
+    return sum(await asyncio.gather(*map(one, range(people))))
 
 
 def update(number: int, who: int, text: str) -> Update:
