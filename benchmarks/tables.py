@@ -443,15 +443,13 @@ def _intents(result: dict[str, Any]) -> str:
 def _antifraud(result: dict[str, Any]) -> str:
     simulated, control, waits = result["simulation"], result["control"], result["wait"]["by_attack"]
     lines = [
-        "| attack | caught | after acts (median) | caught without memory | honest people's wait (p95), a minute | in its first three seconds |",
+        "| attack | caught | after acts (median) | caught without memory | honest people's p95, a minute | first 3 s |",
         "|---|---|---|---|---|---|",
     ]
     for name, recall in simulated["recall"].items():
         after = simulated["stopped_after_acts"][name]
         shown = f"{after:.0f}" if after is not None else "not stopped: one allowance for all"
-        lines.append(
-            f"| {name} | {recall:.0%} | {shown} | {control['recall'][name]:.0%} | {_wait(waits[name])} |"
-        )
+        lines.append(f"| {name} | {recall:.0%} | {shown} | {control['recall'][name]:.0%} | {_wait(waits[name])} |")
     lines += [
         "",
         f"Ordinary people simulated: {simulated['honest']:,}, stopped: {simulated['false_stops']}, slowed at times: "
