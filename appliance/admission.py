@@ -11,6 +11,7 @@ import structlog
 
 from appliance.errors import BadInput, NotAllowed, Paused
 from appliance.ledger import Ledger
+from appliance.ledger.access import ROLES
 from appliance.ledger.order import STAFF, Ban, Member
 from appliance.schema import Asker, Door, Language
 from appliance.telling import Rows, Tell
@@ -21,7 +22,6 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 MODE, PAUSED = "admission", "paused"  # settings of the ledger
 MAX_DAYS = 3650
 MAX_REASON_CHARS = 500
-RANKS = (*STAFF, "member", "guest")
 
 log = structlog.get_logger()
 
@@ -405,7 +405,7 @@ class Admission:
                 raise NotAllowed("Who keeps order is not banned: take the role away first.", code="not_on_staff")
             return
         own = await asyncio.to_thread(self._ledger.access.role, actor)
-        is_above = RANKS.index(own) < RANKS.index(found.role) and RANKS.index(own) < RANKS.index(role)
+        is_above = ROLES.index(own) < ROLES.index(found.role) and ROLES.index(own) < ROLES.index(role)
         if found.user_id == actor or not (is_above or (own == "owner" and found.role != "owner")):
             raise NotAllowed("Only on who stands below.", code="not_on_staff")
 
