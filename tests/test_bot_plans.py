@@ -233,6 +233,29 @@ async def test_checkouts_that_must_not_pass_are_stopped_with_a_reason(town: Town
         assert town.server.from_bot(BORIS)[-1]["text"] == say("plan_unknown_payment", "ru")
 
 
+async def test_the_banned_buy_nothing_and_what_they_paid_before_is_kept(town: Town, app: App, clock: Clock) -> None:
+    async with town.bot() as journal:
+        await bought(town, ANNA, clock)
+        (link,) = town.server.stars.invoices
+        await town.ask(BORIS, "/start")
+        boris = await town.verbs.privacy.user_id(BORIS)
+        assert boris is not None
+        await town.verbs.admission.ban(boris, actor=None, days=1)
+        query = town.server.stars.begin(BORIS, link)
+        await town.server.until(lambda: query in town.server.stars.verdicts, 20)
+        assert town.server.stars.verdicts[query][0] is False
+        assert town.server.stars.reasons[query] == say("banned", "ru")
+        charge = town.server.stars.pay(BORIS, link)  # the checkout had passed just before the ban
+        await town.quiet(journal)
+        assert [one for one in await town.verbs.plans.payments(boris) if one.charge_id == charge.charge_id]
+        assert say("plan_bought", "ru", name="Про", until="?").split("?")[0] in town.server.from_bot(BORIS)[-1]["text"]
+        stop = await town.ask(BORIS, "/plan cancel")
+        town.server.press(BORIS, stop["message_id"], say("plan_stop_yes", "ru"))
+        await town.quiet(journal)
+        assert not town.server.stars.renews[charge.charge_id]
+        await town.verbs.admission.lift(boris, actor=None)
+
+
 async def test_an_invoice_that_telegram_does_not_make_is_said(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paying, "INVOICE_S", 0.5)
     town.server.faults.append(Fault("500", ("createInvoiceLink",)))

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiogram import Bot
+from aiogram.types import Update, User
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
@@ -18,6 +20,7 @@ from appliance.app import App, open_app
 from appliance.bot import figures, run_bot
 from appliance.bot.order import read_term
 from appliance.bot.pacing import Pace
+from appliance.bot.watching import read
 from appliance.errors import BadInput, NotAllowed, Paused
 from appliance.schema import Asker, Channel, Filters, Question
 from appliance.telling import teller
@@ -264,6 +267,66 @@ async def test_erasing_oneself_does_not_end_a_ban_and_the_name_is_gone(talk: Tal
     assert talk.texts(ANNA)[-1] == say("banned", "ru")
 
 
+async def test_whoever_is_kept_out_may_still_erase_themselves(talk: Talk) -> None:
+    await talk.ask(BORIS, "/start")
+    await talk.ask(MIKHAIL, "/ban @boris_new 1d")
+    await talk.quiet()
+    asked = await talk.ask(BORIS, "/forget")
+    kept = await talk.press(BORIS, asked, "p:keep")
+    assert talk.toast(kept) == say("kept", "en")
+    other = talk.server.press_data(BORIS, asked["message_id"], "s:2")  # any other button
+    await talk.quiet()
+    assert talk.toast(other) == say("banned", "en")
+    await talk.press(BORIS, await talk.ask(BORIS, "/forget"), "p:erase")
+    assert await talk.app.verbs.privacy.user_id(BORIS) is None
+    assert talk.app.verbs.admission.is_barred(BORIS)
+    await talk.app.verbs.admission.set_mode("approval", actor=None)
+    await talk.ask(ANNA, KNOWN)  # waits to be let in
+    await talk.press(ANNA, await talk.ask(ANNA, "/forget"), "p:erase")
+    assert await talk.app.verbs.privacy.user_id(ANNA) is None
+
+
+async def test_rights_are_no_way_around_the_protection(talk: Talk) -> None:
+    await talk.ask(BORIS, "/start")
+    await talk.ask(MIKHAIL, "/ban @boris_new 1d")
+    await talk.quiet()
+    before = len(talk.got(BORIS))
+    for _ in range(30):
+        talk.server.say(BORIS, "/privacy")
+    await talk.quiet()
+    assert 5 <= len(talk.got(BORIS)) - before <= 12
+
+
+async def test_a_trusted_member_can_be_banned_and_bans_nobody(talk: Talk) -> None:
+    await talk.ask(BORIS, "/start")
+    boris = await talk.app.verbs.admission.find(f"telegram:{BORIS}")
+    boss = await talk.app.verbs.admission.find(f"telegram:{OLGA}")
+    assert boris is not None
+    assert boss is not None
+    await talk.app.verbs.admission.set_role(boris.user_id, "trusted", actor=boss.user_id)
+    with pytest.raises(NotAllowed):
+        await talk.app.verbs.admission.ban(boss.user_id, actor=boris.user_id)
+    done = await talk.ask(MIKHAIL, "/ban @boris_new 1d")
+    assert done["text"] != say("error", "ru")
+    assert talk.app.verbs.admission.is_barred(BORIS)
+
+
+async def test_a_banned_guest_hears_nothing(talk: Talk) -> None:
+    def asked() -> str:
+        return talk.server.modes.ask_guest(BORIS, f"@postfinder_bot {KNOWN}")
+
+    await talk.ask(BORIS, "/start")
+    await talk.ask(MIKHAIL, "/ban @boris_new 1d")
+    await talk.quiet()
+    silent = asked()
+    await talk.quiet()
+    assert silent not in talk.server.modes.guest_answers
+    await talk.ask(MIKHAIL, "/unban @boris_new")
+    heard = asked()
+    await talk.quiet()
+    assert heard in talk.server.modes.guest_answers
+
+
 async def test_the_switch_pauses_every_door_survives_a_restart_and_says_who(talk: Talk) -> None:
     asked = await talk.ask(OLGA, "/pause")
     await talk.press(OLGA, asked, "o:pause:now")
@@ -397,6 +460,50 @@ async def test_a_flood_is_stopped_told_and_leaves_others_answered(talk: Talk, mo
     assert (await talk.ask(MIKHAIL, "/unban @boris_new"))["text"] == say("done_lift", "ru", name=boris.name)
     await talk.quiet()
     assert (await talk.ask(BORIS, "Where is the workshop?"))["text"] != say("banned", "en")
+
+
+async def test_questions_to_the_bot_in_a_group_are_weighed_and_chatter_is_not(talk: Talk) -> None:
+    await talk.app.verbs.antifraud.set_mode("on", actor=None)
+    for number in range(40):
+        talk.server.say(ANNA, f"Куда я положила вещь номер {number}?", chat_id=GROUP)
+    await talk.quiet()
+    assert not talk.app.verbs.admission.is_barred(ANNA)
+    assert "масл" in (await talk.ask(ANNA, KNOWN))["text"]
+    for number in range(40):
+        talk.server.say(BORIS, f"@postfinder_bot куда я положил вещь номер {number}?", chat_id=GROUP)
+    await talk.quiet()
+    assert len(talk.got(GROUP)) <= 15
+    assert talk.app.verbs.admission.is_barred(BORIS)
+
+
+@pytest.mark.parametrize(
+    ("said", "chat", "act"),
+    [
+        ("Где ключи?", "private", "question"),
+        ("/find ключи", "private", "question"),
+        ("/Find@PostFinder_bot ключи", "private", "question"),
+        ("/whisper ключи", "supergroup", "question"),
+        ("/story ключи", "private", "question"),
+        ("/digest", "private", "digest"),
+        ("/missed", "private", "digest"),
+        ("/search ключи", "private", "search"),
+        ("/related https://t.me/masterskaya_rechnaya/1", "private", "search"),
+        ("/alert ключи", "private", "search"),
+        ("/help", "private", "message"),
+        ("/digest@other_bot", "supergroup", "chatter"),
+        ("Где ключи?", "supergroup", "chatter"),
+        ("@postfinder_bot где ключи?", "supergroup", "question"),
+        ("@other_bot где ключи?", "supergroup", "chatter"),
+    ],
+)
+async def test_what_is_said_weighs_what_it_costs(said: str, chat: str, act: str) -> None:
+    bot = Bot("1000001:weights")
+    bot._me = User(id=1000001, is_bot=True, first_name="PostFinder", username="postfinder_bot")
+    message = {"message_id": 1, "date": 1, "chat": {"id": 5, "type": chat}, "text": said}
+    message["from"] = {"id": 5, "is_bot": False, "first_name": "Анна"}
+    found = await read(Update.model_validate({"update_id": 1, "message": message}), bot)
+    assert found[2] == act
+    await bot.session.close()
 
 
 async def test_in_shadow_mode_the_same_flood_is_only_written_down(talk: Talk) -> None:

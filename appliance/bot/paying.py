@@ -213,7 +213,12 @@ async def checkout(query: PreCheckoutQuery, bot: Bot, verbs: Verbs) -> Calls:
     """Let a payment pass or stop it with a reason; straight away, since Telegram waits 10 seconds."""
     language = language_of(query.from_user)
     user_id = await verbs.privacy.user_id(query.from_user.id)
-    why = verbs.plans.refusal(query.invoice_payload, query.currency, query.total_amount, user_id)
+    if verbs.admission.is_barred(query.from_user.id):
+        why: str | None = "banned"
+    elif not await verbs.admission.may_read(Asker(user_id)):
+        why = "members_only"
+    else:
+        why = verbs.plans.refusal(query.invoice_payload, query.currency, query.total_amount, user_id)
     answer = AnswerPreCheckoutQuery(
         pre_checkout_query_id=query.id, ok=why is None, error_message=say(why, language) if why else None
     )

@@ -6,23 +6,28 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiogram import BaseMiddleware
+from aiogram import BaseMiddleware, Bot
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, Message, TelegramObject, Update, User
 from aiogram.utils.formatting import Text
 
-from appliance.abuse import Act
+from appliance.abuse import Act, Buckets
 from appliance.antifraud import Verdict
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for
-from appliance.bot.who import ANONYMOUS, language_of, toast
+from appliance.bot.who import ANONYMOUS, is_addressed, language_of, toast
 from appliance.journal import Outgoing
 from appliance.ledger.order import STAFF
 from appliance.schema import Language
 from appliance.texts import count, say
 from appliance.verbs import Verbs
 
-RIGHTS = ("/privacy", "/mydata", "/forget")  # everyone's, whatever they did
-ASKED = ("/find", "/digest", "/search")  # commands that are answered from the posts
+RIGHTS = {"privacy", "mydata", "forget", "plan", "paysupport", "terms"}  # everyone's in private, whatever they did
+RIGHTS_PRESSED = ("p:", "$:")  # data of their buttons
+RIGHTS_RATE, RIGHTS_BURST = 0.1, 8.0  # of those who are held up: a second, and at once
+ACTS: dict[str, Act] = {  # of commands that are answered from the posts
+    "find": "question", "whisper": "question", "story": "question", "digest": "digest", "missed": "digest",
+    "search": "search", "related": "search", "alert": "search",
+}  # fmt: skip
 TOLD_EVERY_S = 600.0  # how often a banned person reads why
 KEPT = 10_000
 
@@ -44,35 +49,48 @@ class Watching(BaseMiddleware):
         self._told: dict[int, float] = {}
         self._ordinary: set[int] = set()  # keep no order, by Telegram's number: a flood is not looked up one by one
         self._roles_set = 0  # when that was so
+        self._rights = Buckets(RIGHTS_RATE, RIGHTS_BURST, limit=KEPT)
 
     async def __call__(self, handler: Handler, event: TelegramObject, data: dict[str, Any]) -> Any:
         """Pass, or return the calls that say why not."""
         assert isinstance(event, Update)
-        who, message, act, text = read(event)
-        if who is None or who.id in ANONYMOUS or who.is_bot:
+        who, message, act, text = await read(event, data["bot"])
+        if who is None or who.id in ANONYMOUS or who.is_bot or is_payment(message):
             return await handler(event, data)
         verbs = self._verbs
-        is_right = text is not None and text.startswith(RIGHTS)
         is_appeal = event.callback_query is not None and event.callback_query.data == "o:appeal"
         if verbs.admission.is_barred(who.id):
-            if is_right or is_appeal:
+            if is_appeal or self._is_right(event, who, text):
                 return await handler(event, data)
             return await self._banned(event, who, message)
         if self._told:
             self._told.pop(who.id, None)
         group = message.chat.id if message is not None and message.chat.type != "private" else None
         verdict = verbs.antifraud.look(who.id, act, text=text, chat=group)
-        if verdict.step != "pass" and not is_right and not await self._keeps_order(who):
+        if verdict.step != "pass" and not self._is_right(event, who, text) and not await self._keeps_order(who):
             return await self._held(event, who, message, verdict)
-        if verbs.admission.mode != "open" and not is_right and not await self._is_in(event, who, message):
+        if (
+            verbs.admission.mode != "open"
+            and not await self._is_in(event, who)
+            and not self._is_right(event, who, text)
+        ):
             return await self._knocked(event, who, message)
         return await handler(event, data)
+
+    def _is_right(self, event: Update, who: User, text: str | None) -> bool:
+        """Whether this is something that nobody is kept from, such as erasing oneself; a flood of it is."""
+        if event.callback_query is not None:
+            is_right = (event.callback_query.data or "").startswith(RIGHTS_PRESSED)
+        else:
+            is_private = event.message is not None and event.message.chat.type == "private"
+            is_right = is_private and command_of(text)[0] in RIGHTS
+        return is_right and self._rights.take(who.id, 1.0, self._verbs.antifraud.clock()) == 0.0
 
     async def _banned(self, event: Update, who: User, message: Message | None) -> list[Outgoing]:
         """Say why, now and then, in private."""
         language = language_of(who)
         now = self._verbs.antifraud.clock()
-        is_private = message is not None and message.chat.type == "private"
+        is_private = event.message is not None and event.message.chat.type == "private"
         if event.callback_query is not None:
             self._toast(event, say("banned", language))
             return []
@@ -103,7 +121,7 @@ class Watching(BaseMiddleware):
         wait = count("seconds", max(1, math.ceil(verdict.wait_s)), language)
         if event.callback_query is not None:
             self._toast(event, say("slow_down_wait", language, wait=wait))
-        elif verdict.is_first and message is not None and message.chat.type == "private":
+        elif verdict.is_first and message is not None and event.message is not None and message.chat.type == "private":
             return messages_for(message, [Text(say("slowed", language, wait=wait))])
         return []
 
@@ -121,7 +139,9 @@ class Watching(BaseMiddleware):
         self._verbs.antifraud.pardon(who.id)
         return True
 
-    async def _is_in(self, event: Update, who: User, message: Message | None) -> bool:
+    async def _is_in(self, event: Update, who: User) -> bool:
+        if event.guest_message is not None:  # asked as a guest, and refused as one
+            return True
         user_id = await self._verbs.privacy.user_id(who.id)
         return user_id is not None and await self._verbs.admission.standing(user_id) == "member"
 
@@ -159,26 +179,45 @@ def appeal_button(language: Language) -> InlineKeyboardMarkup:
     )
 
 
-def read(update: Update) -> tuple[User | None, Message | None, Act, str | None]:
+def command_of(text: str | None) -> tuple[str, str]:
+    """Return a command's name and the bot it is for, in small letters; empty where there is none."""
+    if not text or not text.startswith("/"):
+        return "", ""
+    name, _, bot = text.split(maxsplit=1)[0][1:].lower().partition("@")
+    return name, bot
+
+
+def is_payment(message: Message | None) -> bool:
+    """Tell whether a message says that money went one way or the other: that is taken note of, whoever it is."""
+    return message is not None and (message.successful_payment is not None or message.refunded_payment is not None)
+
+
+async def read(update: Update, bot: Bot) -> tuple[User | None, Message | None, Act, str | None]:
     """Return who acts in an update, on which message, what it is, and what was typed.
 
     Parameters
     ----------
     update : Update
+    bot : Bot
 
     Returns
     -------
     (User or None, Message or None, str, str or None)
         No user for what nobody in particular does, such as a channel's post.
     """
-    if (message := update.message or update.edited_message) is not None:
+    if (message := update.message or update.edited_message or update.guest_message) is not None:
         text = message.text or message.caption
-        if text is not None and text.startswith("/"):
-            is_asked = text.lower().startswith(ASKED)
-            return message.from_user, message, "question" if is_asked else "message", text
-        if message.chat.type != "private":
-            return message.from_user, message, "chatter", text
-        return message.from_user, message, "question" if text and update.message is not None else "message", text
+        is_private = message.chat.type == "private"
+        is_new = update.edited_message is None and bool(text)
+        command, other = command_of(text)
+        act: Act
+        if command and (is_private or not other or other == ((await bot.me()).username or "").lower()):
+            act = ACTS.get(command, "message") if is_new else "message"
+        elif is_private or update.guest_message is not None:
+            act = "question" if is_new else "message"
+        else:
+            act = "question" if is_new and await is_addressed(message, bot) else "chatter"
+        return message.from_user, message, act, text
     if (query := update.callback_query) is not None:
         return query.from_user, query.message if isinstance(query.message, Message) else None, "button", None
     if update.inline_query is not None:
