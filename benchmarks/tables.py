@@ -340,9 +340,9 @@ def _load_people(result: dict[str, Any]) -> str:
         ("the bot's message in Telegram", "", "telegram answer"),
     )
     lines = [
-        "**Four waits of a community:** for a remembered answer, links, the first words and the complete answer; the bot's "
-        "message beside them. People ask at both doors, as many as a community of thousands has, and popular questions "
-        "come again. *Recorded* is what the appliance took, *seen* what a person waited for.",
+        "**Four waits of a community:** for a remembered answer, links, the first words and the complete answer; the "
+        "bot's message beside them. People ask at both doors, as many as a community of thousands has, and popular "
+        "questions come again. *Recorded* is what the appliance took, *seen* what a person waited for.",
         "",
         "| what a member waits for | recorded p50, ms | p95, ms | seen p50, ms | p95, ms |",
         "|---|---|---|---|---|",
@@ -362,8 +362,9 @@ def _load(result: dict[str, Any]) -> str:
     return (
         f"**How many at once?** Links: {links['per_s']:.0f} a second for {links['seconds'] / 60:.0f} minutes, p50 "
         f"{links['p50_ms']:.1f} ms and p95 **{links['p95_ms']:.0f} ms** from the moment each was due, on the "
-        f"same two cores that make the load; {links['failed']} of {links['asked']:,} failed, {links['shed'] / links['asked']:.1%} were "
-        f"asked to come back (a cold memory, at the start), {links['recalled'] / max(links['answered'], 1):.0%} "
+        f"same two cores that make the load; {links['failed']} of {links['asked']:,} failed, "
+        f"{links['shed'] / links['asked']:.1%} were asked to come back (a cold memory, at the start), "
+        f"{links['recalled'] / max(links['answered'], 1):.0%} "
         f"recalled; memory {memory['most']:.0f} MB at most, {memory['links_growth']:+.2%} after it had settled. Then "
         f"people who ask again at once, up to 96: {result['answers_per_s']:.0f} complete answers a second; those "
         f"beyond what the machine can do are asked to come back within {shed['p50_ms']:.0f} ms (median)."
@@ -374,8 +375,8 @@ def _hot(result: dict[str, Any]) -> str:
     lines = [
         "**Vectors in RAM against LanceDB's indexes:** one search for ten chunks; real vectors up to "
         f"{result['real_texts']:,}, then mixes of them, {result['questions']} real questions. For each index: the "
-        "fastest settings with recall ≥ .99, else those with the highest recall. LanceDB reads files: its memory is the "
-        "system's cache, not told here.",
+        "fastest settings with recall ≥ .99, else those with the highest recall. LanceDB reads files: its memory is "
+        "the system's cache, not told here.",
         "",
         "| chunks | how | recall@10 | p50, ms | p95, ms | memory, MB |",
         "|---|---|---|---|---|---|",
@@ -455,7 +456,8 @@ def _intents(result: dict[str, Any]) -> str:
 def _antifraud(result: dict[str, Any]) -> str:
     simulated, control, waits = result["simulation"], result["control"], result["wait"]["by_attack"]
     lines = [
-        "| attack | caught | after acts (median) | caught by the control that forgets | honest people's p95, a minute | first 3 s |",
+        "| attack | caught | after acts (median) | caught by the control that forgets | "
+        "honest people's p95, a minute | first 3 s |",
         "|---|---|---|---|---|---|",
     ]
     for name, recall in simulated["recall"].items():
