@@ -88,7 +88,7 @@ compose/secrets/%:  # read by containers through the file's mode; other users of
 	@if [ $* = telegram_bot_token ]; then : > $@; else head -c 18 /dev/urandom | base64 > $@; fi
 	@chmod 644 $@
 
-bench: $(VENV)/.dev  ## Run every benchmark suite, keep the results, render the README's tables
+bench: $(VENV)/.dev  ## Run the benchmark suites, keep the results, render the tables (not: faults, load, answers by a model)
 	@$(BIN)/postfinder bench all
 	@$(BIN)/postfinder bench render
 

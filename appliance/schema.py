@@ -112,12 +112,15 @@ class Asker:
         Closed channels this asker may read besides the open ones.
     sees_everything : bool
         The operator's own shell.
+    has_key : bool
+        Showed a key of the API that is good: the operator made it, so it is let in wherever members are.
     """
 
     user_id: int | None = None
     language: Language = "ru"
     private_channels: frozenset[int] = frozenset()
     sees_everything: bool = False
+    has_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -345,6 +345,41 @@ async def test_a_wrong_token_is_never_taken_for_none(client: httpx.AsyncClient) 
     assert (await client.get("/stats", headers=OPERATOR)).json()["channels"]
 
 
+@pytest.mark.parametrize("mode", ["whitelist", "approval"])
+async def test_a_key_is_answered_where_only_members_ask(client: httpx.AsyncClient, app: App, mode: str) -> None:
+    body = {"name": "widget", "scopes": ["ask", "search", "read"], "per_minute": 100}
+    made = (await client.post("/admin/keys", json=body, headers=OPERATOR)).json()
+    keyed = {"Authorization": f"Bearer {made['key']}"}
+    post = f"/posts/{app.ledger.channels(Asker())[0].channel.id}/73"
+    asked = {
+        "/ask": {"question": KNOWN},
+        "/digest": {"days": 3000},
+        "/search": {"query": KNOWN},
+        "/story": {"subject": "разделочная доска"},
+    }
+    await app.verbs.admission.set_mode(mode, actor=None)
+    try:
+        for path, question in [*asked.items(), *asked.items()]:  # the second time from memory
+            refused = await client.post(path, json=question)
+            assert (refused.status_code, is_problem(refused)["code"]) == (403, "members_only"), path
+            assert (await client.post(path, json=question, headers=keyed)).status_code == 200, path
+        for path in (post, f"{post}/related"):
+            assert (await client.get(path)).status_code == 404
+            assert (await client.get(path, headers=keyed)).status_code == 200
+        assert (await client.get("/channels")).json() == []
+        seen = (await client.get("/channels", headers=keyed)).json()
+        assert [row["channel"]["username"] for row in seen] == [sample.USERNAME]  # the closed one stays closed
+        await app.verbs.admission.pause(actor=None, name="operator")
+        assert is_problem(await client.post("/ask", json=asked["/ask"], headers=keyed))["code"] == "paused"
+        await app.verbs.admission.resume(actor=None)
+        await client.post(f"/admin/keys/{made['record']['key_id']}/revoke", headers=OPERATOR)
+        assert (await client.post("/ask", json=asked["/ask"], headers=keyed)).status_code == 401
+        assert (await client.get("/channels", headers=keyed)).status_code == 401
+    finally:
+        await app.verbs.admission.resume(actor=None)
+        await app.verbs.admission.set_mode("open", actor=None)
+
+
 async def test_health(app: App, client: httpx.AsyncClient) -> None:
     assert (await client.get("/healthz")).json()["status"] == "alive"
     assert (await client.head("/healthz")).status_code == 200

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, FastAPI
@@ -152,8 +152,10 @@ def create_api(
     return api
 
 
-def is_operator(request: Request, admin_token: str, access: Access | None = None, scope: str = "") -> bool:
-    """Tell whether the request carries the operator's token, compared in constant time, or a key good for `scope`.
+def caller_of(
+    request: Request, admin_token: str, access: Access | None = None, scope: str = ""
+) -> Literal["operator", "key", "anyone"]:
+    """Tell whether a request carries the operator's token, compared in constant time, a key good for `scope`, or none.
 
     Raises
     ------
@@ -164,13 +166,18 @@ def is_operator(request: Request, admin_token: str, access: Access | None = None
     """
     given = request.headers.get("authorization")
     if given is None:
-        return False
+        return "anyone"
     scheme, _, token = given.partition(" ")
     if access is not None and scope and scheme.lower() == "bearer" and access.key(token.strip(), scope) is not None:
-        return False
+        return "key"
     if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), admin_token.encode()):
         raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
-    return True
+    return "operator"
+
+
+def is_operator(request: Request, admin_token: str) -> bool:
+    """Tell whether the request carries the operator's token; as `caller_of`, but a key is a wrong token here."""
+    return caller_of(request, admin_token) == "operator"
 
 
 def only_operator(request: Request, admin_token: str) -> None:
@@ -191,10 +198,11 @@ def who(
     """Return who asks and through which door; note the language for errors to come."""
     request.state.language = language
     spoken = language_of_request(request)
-    if is_operator(request, admin_token, access, scope):
+    caller = caller_of(request, admin_token, access, scope)
+    if caller == "operator":
         return Asker(language=spoken, sees_everything=True), "cli"
     at_the_page = request.headers.get("x-postfinder-door") == "web"  # the page says so; it counts for figures alone
-    return Asker(language=spoken), "web" if at_the_page else "api"
+    return Asker(language=spoken, has_key=caller == "key"), "web" if at_the_page else "api"
 
 
 def json_of(value: Any, status: int = 200) -> Response:
