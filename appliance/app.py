@@ -379,7 +379,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             admission=admission,
             antifraud=antifraud,
             phrasing=phrasing,
-            numbers=partial(numbers, ledger=ledger),
+            numbers=partial(numbers, ledger=ledger, plans=plans.use),
             open_channel=open_channel,
             sessions=Sessions(config.bot_token(), config.public_url),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -19,12 +19,16 @@ ALIKE = 0.5  # share of lemmas in common, from which questions speak of the same
 WAITS = {"search": "found", "links": "links", "first_token": "first_word", "complete": "answer"}
 
 
-async def numbers(*, ledger: Ledger, days: int = DAYS) -> dict[str, Any]:
+async def numbers(
+    *, ledger: Ledger, plans: Callable[[], Awaitable[list[dict[str, Any]]]] | None = None, days: int = DAYS
+) -> dict[str, Any]:
     """Compute the numbers of the last days.
 
     Parameters
     ----------
     ledger : Ledger
+    plans : callable, optional
+        Says how the plans are used.
     days : int
 
     Returns
@@ -32,7 +36,8 @@ async def numbers(*, ledger: Ledger, days: int = DAYS) -> dict[str, Any]:
     dict
         JSON-ready; a count of fewer than `FEWEST` people is None, and so is what could be worked out from it.
     """
-    return await asyncio.to_thread(_numbers, ledger, days, datetime.now(UTC))
+    found = await asyncio.to_thread(_numbers, ledger, days, datetime.now(UTC))
+    return {**found, "plans": await plans() if plans is not None else []}
 
 
 def _numbers(ledger: Ledger, days: int, now: datetime) -> dict[str, Any]:
@@ -45,6 +50,7 @@ def _numbers(ledger: Ledger, days: int, now: datetime) -> dict[str, Any]:
     rows = ledger.numbers.questions(since, READ)
     votes = ledger.numbers.votes(since)
     rated = votes["up"] + votes["down"]
+    scores = ledger.talks.scores(since)
     waits = ledger.numbers.waits_ms(since)
     return {
         "days": days,
@@ -58,6 +64,8 @@ def _numbers(ledger: Ledger, days: int, now: datetime) -> dict[str, Any]:
         "newcomers": few(len(active - before)),
         "satisfaction": share(votes["up"], rated) if rated >= FEWEST else None,
         "ratings": few(rated),
+        "score": round(sum(scores) / len(scores), 2) if len(scores) >= FEWEST else None,
+        "scored": few(len(scores)),
         "repeats": share(repeated(rows), len(rows)) if len(rows) >= FEWEST else None,
         "waits_ms": {name: waits[stage] for stage, name in WAITS.items() if stage in waits},
         "topics": topics(ledger, since),

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal, cast
+from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -18,6 +18,7 @@ from appliance.journal import Journal, Outgoing
 from appliance.ledger import Ledger
 from appliance.ledger.plans import Payment, Plan, Subscription
 from appliance.notices import Notice, Notices
+from appliance.numbers import FEWEST, few, share
 from appliance.schema import Asker, Final, Part, Quota
 
 log = structlog.get_logger()
@@ -303,6 +304,37 @@ class Plans:
         """List the free plan and all others, retired ones too."""
         return [self._free, *sorted(self._plans.values(), key=lambda plan: (plan.stars, plan.type_id))]
 
+    async def use(self) -> list[dict[str, Any]]:
+        """Say how the plans are used now: how many have each, how much they ask, how many are at their limit.
+
+        Returns
+        -------
+        list of dict
+            JSON-ready, a plan each, the free one first and of who asked this month; empty where plans are off. What
+            fewer than three people did is None.
+        """
+        if not self.is_on:
+            return []
+        now = self._clock()
+        day = now.astimezone(self._zone).replace(hour=0, minute=0, second=0, microsecond=0)
+        found = await asyncio.to_thread(
+            self._ledger.plans.use, day=day, month=day.replace(day=1), now=now, late=now - GRACE
+        )
+        used: dict[int, list[tuple[int, int]]] = {}
+        for type_id, on_day, in_month in found:
+            used.setdefault(type_id, []).append((on_day, in_month))
+        return [
+            {
+                "type_id": plan.type_id,
+                "plan": plan.name,
+                "people": few(len(mine)),
+                "day": _within([one[0] for one in mine], plan.per_day),
+                "month": _within([one[1] for one in mine], plan.per_month),
+            }
+            for plan in self.all_plans()
+            if (mine := used.get(plan.type_id, [])) or not plan.is_retired
+        ]
+
     # Selling
 
     def invoice(self, type_id: int) -> tuple[Plan, str] | None:
@@ -526,6 +558,19 @@ class Plans:
             detail={"plan": wanted[0].type_id, "days": days},
         )  # fmt: skip
         return held
+
+
+def _within(used: list[int], limit: int | None) -> dict[str, Any] | None:
+    """Say how much of a limit people used; None without a limit, or of so few people."""
+    if limit is None or len(used) < FEWEST:
+        return None
+    spent = few(sum(count >= limit for count in used))
+    asked = sum(min(count, limit) for count in used)
+    return {
+        "asked": None if spent is None and limit == 1 else asked,  # would be the count that stays unsaid
+        "allowed": limit * len(used),
+        "at_limit": None if spent is None else share(spent, len(used)),
+    }
 
 
 def is_worth_showing(quota: Quota) -> bool:

@@ -24,6 +24,7 @@ COUNTED: dict[str, tuple[tuple[str, str, str], tuple[str, str]]] = {
     "seconds": (("секунду", "секунды", "секунд"), ("second", "seconds")),
     "questions": (("вопрос", "вопроса", "вопросов"), ("question", "questions")),
     "times": (("раз", "раза", "раз"), ("time", "times")),
+    "days": (("день", "дня", "дней"), ("day", "days")),
     "channels": (("канал", "канала", "каналов"), ("channel", "channels")),
 }
 _MONTHS_EN = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -429,6 +429,14 @@ async def test_what_was_missed_is_told_since_the_last_visit(town: Town, app: App
         assert "меняют трубы" in told["text"]
         day = await town.ask(CHLOE, "/digest day")
         assert day["text"].startswith(say("digest_day", "en"))
+        for asked, heading in (
+            ("/digest 3", "The main posts of 3 days"),
+            ("/digest month", "The main posts of the month"),
+            ("/digest", "The main posts of the week"),
+        ):
+            assert (await town.ask(CHLOE, asked))["text"].startswith(f"{heading}\n")
+        assert (await town.ask(ANNA, "/digest 22"))["text"].startswith("Главное за 22 дня\n")
+        assert (await town.ask(ANNA, "что было за месяц"))["text"].startswith("Главное за месяц\n")
         await town.quiet(journal)
 
 

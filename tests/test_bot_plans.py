@@ -128,6 +128,7 @@ async def test_questions_run_out_with_a_word_before(town: Town) -> None:
         ]
         assert (await town.ask(ANNA, ASKED))["text"] == say("quota_day", "ru")
         assert "красном ящике" in (await town.ask(BORIS, ASKED))["text"]
+        assert say("help_plan", "ru") in (await town.ask(BORIS, "/help"))["text"]
         assert "0 из 3" in (await town.ask(ANNA, "сколько осталось вопросов?"))["text"]
         assert "2 questions of 3 left for today" in (await town.ask(CHLOE, ASKED))["text"]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,12 +24,15 @@ from pydantic import SecretStr
 
 from appliance import texts
 from appliance.app import App, open_app
+from appliance.bot.figures import words_of
 from appliance.chats import Mode
 from appliance.errors import BadInput
 from appliance.phrasing import Phrasing, fits
 from appliance.schema import Channel, QuestionRow
 from appliance.sessions import IDLE_S, LINK_S, LONGEST_S, Sessions
 from appliance.telegram_login import FRESH_S, by_login_page, by_mini_app
+from appliance.texts import say
+from appliance.web import admin
 from appliance.web.limits import network_of
 from tests.conftest import config_for
 from tests.posts import a_post
@@ -35,6 +40,7 @@ from tests.web_door import OPERATOR, at, door
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+PAGE = Path(admin.__file__).parent / "page" / "desk"
 BOT_TOKEN = "1000001:loopback-token-for-tests"
 OLGA, MIKHAIL, ANNA, BORIS = 901, 902, 903, 904
 HOME = {"Sec-Fetch-Site": "same-origin", "Origin": "http://postfinder"}
@@ -477,7 +483,18 @@ async def test_numbers_leave_out_what_so_few_people_did(app: App) -> None:
                 times_ms={"search": 5.0, "links": 8.0, "complete": 20.0},
             )
             app.ledger.save_question(row)
+    asked_at = {
+        who: app.ledger.talks.ask_survey(await user_id(app, who), timedelta(days=1), 0) for who in (7000, 7001, 7002)
+    }
+    for place, (who, score) in enumerate(((7000, 1), (7000, 3), (7001, 4), (7002, 5))):  # who thinks again counts once
+        few = await app.verbs.numbers()
+        assert (few["score"], few["scored"]) == (None, None if place else 0)
+        assert app.ledger.talks.answer_survey(await user_id(app, who), asked_at[who], score)
     said = await app.verbs.numbers()
+    assert (said["score"], said["scored"]) == (4.0, 3)
+    assert said["plans"] == []  # they are off
+    assert say("stats_score", "ru", score="4,0", people="3") in str(words_of(said, "ru").as_kwargs()["text"])
+    assert say("stats_score", "en", score="—", people="< 3") in str(words_of(few, "en").as_kwargs()["text"])
     assert said["questions"] >= 9
     assert said["people"] >= 3
     assert any("марс" in gap["words"] for gap in said["gaps"])
@@ -487,3 +504,32 @@ async def test_numbers_leave_out_what_so_few_people_did(app: App) -> None:
     assert {"found", "links", "answer"} <= set(said["waits_ms"])
     assert said["satisfaction"] is None
     assert len(said["by_day"]) == said["days"]
+
+
+async def test_the_use_of_plans_is_shown_to_those_who_keep_order(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = app.verbs.plans
+    await plans.save_plan("Про", stars=250, per_day=200, per_month=None)
+    for who in (7000, 7001, 7002):
+        await plans.grant(f"telegram:{who}", "Про", days=30)
+    async with logged_in(app, door(app), OLGA) as (client, _):
+        assert (await client.get("/admin/desk/plans")).json()["use"] == []
+        monkeypatch.setattr(plans, "is_on", True)
+        use = (await client.get("/admin/desk/plans")).json()["use"]
+        numbers = (await client.get("/admin/desk/numbers")).json()
+    assert numbers["plans"] == use
+    (best,) = (one for one in use if one["plan"] == "Про")
+    assert best["people"] >= 3
+    assert best["day"]["allowed"] == 200 * best["people"]
+    best |= {"people": 3, "day": {"asked": 1500, "allowed": 2000, "at_limit": None}, "month": best["day"]}
+    best["month"] |= {"asked": 9, "allowed": 10, "at_limit": 0.25}
+    said = str(words_of({**numbers, "plans": [best]}, "ru").as_kwargs()["text"])
+    today, month = "вопросы сегодня: 1\u00a0500 из 2\u00a0000", "вопросы в этом месяце: 9 из 10"
+    assert f"Про — 3 чел.; {today}, исчерпали лимит: < 3; {month}, исчерпали лимит: 25\u00a0%" in said
+
+
+async def test_the_pages_speak_both_languages_in_captions_that_are_used() -> None:
+    text = (PAGE / "words.js").read_text("utf-8")
+    keys = [set(re.findall(r"^    (\w+):", part, re.MULTILINE)) for part in text.split("\n  en: {\n")]
+    assert keys[0] == keys[1]
+    script = "".join(file.read_text("utf-8") for file in PAGE.glob("*.js"))
+    assert set(re.findall(r"words\(\)\.(\w+)", script)) <= keys[0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -353,8 +355,14 @@ async def test_the_switch_pauses_every_door_survives_a_restart_and_says_who(talk
 
 async def test_those_who_keep_order_find_their_commands_in_the_menu(talk: Talk) -> None:
     menu = {who: {one["command"] for one in talk.server.scoped_commands["chat", who, "ru"]} for who in (OLGA, MIKHAIL)}
-    assert {"admin", "stats", "unanswered", "ban", "find"} <= menu[OLGA] & menu[MIKHAIL]
-    assert menu[OLGA] - menu[MIKHAIL] == {"pause", "resume", "channels"}
+    for_admins = {"pause", "resume", "channels", "admission", "invite", "uninvite", "antifraud"}
+    table = (Path(__file__).parent.parent / "docs" / "admin.md").read_text("utf-8").partition("## Who may ask")[0]
+    told = set(re.findall(r"`/(\w+)", table)) - {"refund"}  # it is there with plans alone
+    assert told <= menu[OLGA]
+    assert told - for_admins | {"unanswered", "find"} <= menu[MIKHAIL]
+    assert menu[OLGA] - menu[MIKHAIL] == for_admins
+    administrators = {one["command"] for one in talk.server.scoped_commands["all_chat_administrators", 0, "ru"]}
+    assert {"mode", "repeats"} <= administrators
     assert ("chat", ANNA, "ru") not in talk.server.scoped_commands
 
 
@@ -529,10 +537,58 @@ async def test_in_shadow_mode_the_same_flood_is_only_written_down(talk: Talk) ->
         ("1 нед. реклама", 7, "реклама"),
         ("спам", None, "спам"),
         ("", None, ""),
-        ("2026 год обещает", None, "2026 год обещает"),
+        ("минус в карму", None, "минус в карму"),
+        ("на всех ругается", None, "на всех ругается"),
+        ("1 месяц спам", 30, "спам"),
+        ("2 мес. спам", 60, "спам"),
+        ("5 месяцев", 150, ""),
+        ("1 month: spam", 30, "spam"),
+        ("2 года", 730, ""),
+        ("5 лет", 1825, ""),
+        ("1 YEAR", 365, ""),
+        ("1 сутки флуд", 1, "флуд"),
+        ("2 суток", 2, ""),
+        ("3 недели", 21, ""),
+        ("45 минут", 45 / 1440, ""),
+        ("12 часов", 0.5, ""),
+        ("на неделю спам", 7, "спам"),
+        ("for a month", 30, ""),
     ],
 )
 async def test_terms_of_bans_are_read(text: str, days: float | None, reason: str) -> None:
-    found, left = read_term(text)
-    assert (found == days) if days is None else found == pytest.approx(days)
-    assert left == reason
+    term = read_term(text)
+    assert term is not None
+    assert (term[0] == days) if days is None else term[0] == pytest.approx(days)
+    assert term[1] == reason
+
+
+@pytest.mark.parametrize("text", ["3 фигни", "30", "1.5 дня", "3 частых ошибки", "на 5 спам", "1234567 дней"])
+async def test_a_number_of_nobody_knows_what_is_no_term_and_no_reason(text: str) -> None:
+    assert read_term(text) is None
+
+
+async def test_a_ban_of_a_month_ends_and_one_of_an_unknown_term_is_not_made(talk: Talk) -> None:
+    await talk.ask(ANNA, "/start")
+    await talk.quiet()
+    usage = say("ban_usage", "ru")
+    for term in ("1 фигня", "3", "1.5 дня"):
+        assert (await talk.ask(MIKHAIL, f"/ban @anna_new {term}"))["text"] == usage
+    assert (await talk.ask(MIKHAIL, "/ban 2 года"))["text"] == usage  # nobody is meant
+    assert talk.app.verbs.admission.bans() == []
+    assert (await talk.ask(MIKHAIL, "/ban @anna_new 11 лет"))["text"] == say("bad_term", "ru")
+    await talk.ask(MIKHAIL, "/ban @anna_new 1 месяц реклама")
+    (ban,) = talk.app.verbs.admission.bans()
+    assert ban.until is not None
+    assert ban.until - ban.since == timedelta(days=30)
+    assert ban.reason == "реклама"
+    await talk.ask(BORIS, "/start")
+    await talk.quiet()
+    spam = talk.server.say(BORIS, "Buy my course!", chat_id=GROUP)
+    for term in ("2 фигни", "2 года реклама"):
+        talk.server.say(MIKHAIL, f"/ban {term}", chat_id=GROUP, reply_to=spam)
+        await talk.quiet()
+    assert talk.texts(GROUP)[0] == usage  # the number is no person's either
+    newest = talk.app.verbs.admission.bans()[0]
+    assert newest.until is not None
+    assert (newest.until - newest.since, newest.reason) == (timedelta(days=730), "реклама")
+    assert len(talk.app.verbs.admission.bans()) == 2

@@ -267,3 +267,46 @@ def test_payloads_of_others_are_no_plans() -> None:
     for payload in ("", "plan", "plan:", "plan:x", "plan:-1", "plan:" + "9" * 40, "plan:²", "other:1"):
         assert type_of(payload) is None
     assert [is_worth_showing(Quota("day", left, 50)) for left in (11, 10, 9, 3)] == [False, True, False, True]
+
+
+async def test_use_of_plans_is_told_but_not_of_so_few_people(ledger: Ledger, clock: Clock) -> None:
+    plans = await Plans.open(config(free_per_day=2, free_per_month=4), ledger, clock=clock)
+    pro = await plans.save_plan("Про", stars=250, per_day=10, per_month=None)
+    small = await plans.save_plan("Малый", stars=50, per_day=1, per_month=None)
+    await plans.save_plan("Старый", stars=90, per_day=5, per_month=None, is_retired=True)
+    people = [person(ledger, 600 + number) for number in range(8)]
+    for one in people[5:]:  # a month of the smaller plan too: the better one counts
+        for plan in (pro, small):
+            ledger.plans.give(one, plan.type_id, valid_from=START, valid_to=START + timedelta(days=30))
+    ended = START - timedelta(days=1)
+    ledger.plans.give(people[0], small.type_id, valid_from=ended - timedelta(days=30), valid_to=ended)
+    number = 0
+
+    async def use(*counts: int, at: datetime = START) -> list[dict[str, Any]]:
+        nonlocal number
+        for who, count in zip(people, counts, strict=False):
+            for _ in range(count):
+                number += 1
+                asked(ledger, who, at, number)
+        return await plans.use()
+
+    asked(ledger, None, START, 9999)  # nobody's
+    free, tiny, best = await use(2, 1)
+    assert [one["plan"] for one in (free, tiny, best)] == ["free", "Малый", "Про"]
+    assert (free["people"], free["day"], free["month"]) == (None, None, None)  # two people
+    assert (tiny["people"], tiny["day"]) == (0, None)
+    assert (best["people"], best["month"]) == (3, None)
+    assert best["day"] == {"asked": 0, "allowed": 30, "at_limit": 0.0}
+    free, _, best = await use(0, 1, 1, 1, 1, 12, 4)
+    assert free["people"] == 5
+    assert free["day"] == {"asked": 7, "allowed": 10, "at_limit": None}  # two are at theirs
+    assert best["day"] == {"asked": 14, "allowed": 30, "at_limit": None}
+    free, *_ = await use(0, 0, 1)
+    assert free["day"] == {"asked": 8, "allowed": 10, "at_limit": 0.6}
+    assert free["month"] == {"asked": 8, "allowed": 20, "at_limit": 0.0}
+    clock.now += timedelta(days=1)
+    free, *_ = await use()
+    assert free["day"] == {"asked": 0, "allowed": 10, "at_limit": 0.0}
+    assert free["month"]["asked"] == 8
+    off = await Plans.open(Config(_env_file=None), ledger, clock=clock)
+    assert await off.use() == []

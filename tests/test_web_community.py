@@ -84,6 +84,11 @@ async def test_the_operator_answers_for_the_next_asker(client: httpx.AsyncClient
     assert again["outcome"] == "answered"
     assert "банка" in again["sentences"][0]["text"]
     assert again["citations"][0]["channel"] == "Ответы участников: Владелец"
+    read = (await client.post("/ask", json={"question": UNKNOWN, "language": "en"})).json()
+    assert read["citations"][0]["channel"] == "Members' answers: Владелец"
+    for language, title in (("en", "Members' answers"), ("ru", "Ответы участников")):
+        listed = (await client.get("/channels", headers={"Accept-Language": language})).json()
+        assert title in [status["channel"]["title"] for status in listed]
     assert (await client.get("/admin/unanswered", headers=OPERATOR)).json() == []
     gone = await client.post(f"{path}/reply", json=said, headers=OPERATOR)
     assert is_problem(gone)["status"] == 400

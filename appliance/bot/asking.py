@@ -24,10 +24,12 @@ from appliance.bot.who import ANONYMOUS, Calls, DialogueOf, mention_of, read_fin
 from appliance.errors import PostFinderError, StoreError
 from appliance.intents import days_of
 from appliance.schema import Answer, Asker, Filters, Final, Part, Piece, Question, Sentence
-from appliance.texts import date, say
+from appliance.texts import count, date, say
 from appliance.verbs import Verbs
 
 log = structlog.get_logger()
+
+PERIODS = {1: "digest_day", 7: "digest_week", 31: "digest_month", 365: "digest_year"}  # days: how a digest is headed
 
 
 async def find(
@@ -122,13 +124,13 @@ async def new(message: Message, verbs: Verbs) -> Calls:
 async def digest(
     message: Message, command: CommandObject, verbs: Verbs, courtesies: Courtesies, event_update: Update
 ) -> Calls:
-    """Answer ``/digest [day|week]``."""
+    """Answer ``/digest [days or period]``, a week without either."""
     asker = await who_asks(message.from_user, verbs, message.chat.type)
     days = read_days(command.args or "")
     question_id = row_id(message, event_update.update_id)
     work = verbs.digest(asker, Filters(), days=days, door="telegram", question_id=question_id)
     question = Question(text="/digest", asker=asker, door="telegram")
-    heading = say("digest_day" if days == 1 else "digest_week", asker.language)
+    heading = say(PERIODS.get(days, "digest_days"), asker.language, days=count("days", days, asker.language))
     return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work, heading=heading)
 
 

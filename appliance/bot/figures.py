@@ -100,16 +100,39 @@ def words_of(numbers: dict[str, Any], language: Language) -> Text:
             satisfied=percent(numbers["satisfaction"]),
             repeats=percent(numbers["repeats"]),
             churn=percent(numbers["churn"]),
-        )
+        ),
+        say("stats_score", language, score=mean(numbers["score"], language), people=number(numbers["scored"])),
     ]
     for stage, wait in numbers["waits_ms"].items():
         lines.append(say(f"stats_wait_{stage}", language, p50=round(wait["p50"]), p95=round(wait["p95"])))
     parts: list[str | Text] = [Bold(say("stats_title", language, days=numbers["days"])), "\n", "\n".join(lines)]
+    if numbers["plans"]:
+        listed = "\n".join(f"• {plan_words(one, language)}" for one in numbers["plans"])
+        parts += ["\n\n", Bold(say("stats_plans", language)), "\n", inert(listed)]
     for key, rows in (("topics", numbers["topics"]), ("gaps", numbers["gaps"])):
         if rows:
             listed = "\n".join(f"• {row['title' if key == 'topics' else 'words']} — {row['people']}" for row in rows)
             parts += ["\n\n", Bold(say(f"stats_{key}", language)), "\n", inert(listed)]
     return Text(*parts, "\n\n", say("stats_few", language))
+
+
+def plan_words(one: dict[str, Any], language: Language) -> str:
+    """Say how a plan is used: by how many, today and this month of what they may ask, and who asked all of it."""
+    name = one["plan"] if one["type_id"] else say("stats_free", language)
+    words = [say("stats_plan", language, name=name, people=number(one["people"]))]
+    for period in ("day", "month"):
+        if (used := one[period]) is not None:
+            values = {"asked": number(used["asked"]), "allowed": number(used["allowed"])}
+            spent = "< 3" if used["at_limit"] is None else percent(used["at_limit"])
+            words.append(say(f"stats_plan_{period}", language, spent=spent, **values))
+    return "; ".join(words)
+
+
+def mean(value: float | None, language: Language) -> str:
+    """Return a mean score as people write it: "4.3", "4,3"."""
+    if value is None:
+        return "—"
+    return f"{value:.1f}".replace(".", "," if language == "ru" else ".")
 
 
 def number(value: int | None) -> str:

@@ -68,4 +68,5 @@ async def help_(message: Message, verbs: Verbs) -> Calls:
         return messages_for(message, [Text(said(error, asker.language))])
     names = [f"{channel.title} (@{channel.username})" if channel.username else channel.title for channel in channels]
     listed = inert(say("help_channels", asker.language, channels=", ".join(names))) if names else Text()
-    return messages_for(message, [Text(say("help", asker.language), *(["\n\n", listed] if names else []))])
+    plan = f"\n{say('help_plan', asker.language)}" if verbs.plans.is_on else ""
+    return messages_for(message, [Text(say("help", asker.language), plan, *(["\n\n", listed] if names else []))])

@@ -21,10 +21,14 @@ PRIVATE = (
     "find", "search", "digest", "missed", "alert", "alerts", "related", "story", "quiet", "new", "help", "start",
     "faq", "channel", "privacy", "mydata", "forget",
 )  # fmt: skip
-MODERATORS = ("admin", "stats", "unanswered", "requests", "bans", "ban", "attacks")
-ADMINS = (*MODERATORS, "channels", "pause", "resume")  # of the appliance, owners too
+MODERATORS = (
+    "admin", "stats", "unanswered", "requests", "approve", "refuse", "bans", "ban", "unban", "attacks",
+)  # fmt: skip
+ADMINS = (
+    *MODERATORS, "channels", "admission", "invite", "uninvite", "antifraud", "pause", "resume",
+)  # of the appliance, owners too  # fmt: skip
 GROUP = ("find", "whisper", "search", "digest", "help")
-ADMINISTRATORS = (*GROUP, "mode")
+ADMINISTRATORS = (*GROUP, "mode", "repeats")
 LANGUAGES: tuple[tuple[Language, str | None], ...] = (("en", None), ("ru", "ru"))
 SEEN_BY_ONE = {"whisper"}  # sent so that nobody else in the group sees them
 

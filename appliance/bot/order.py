@@ -31,10 +31,16 @@ ADMINS = frozenset({"owner", "admin"})
 KEEPERS = ADMINS | {"moderator"}
 _PRESS = re.compile(r"o:(?P<act>in|no|ban|lift|keep):(?P<user>\d{1,15})\Z", re.ASCII)
 _TERM = re.compile(
-    r"(?P<number>\d{1,4})\s*(?P<unit>м|мин\w*|m|min\w*|ч|час\w*|h|hours?|д|дн\w*|день|d|days?|нед\w*|w|weeks?)\b",
-    re.IGNORECASE,
+    r"(?P<lead>(?:на|for)\s+(?:an?\s+)?)?(?P<number>\d{1,6})?\s*(?P<unit>[^\W\d_]*)", re.IGNORECASE
+)  # "3 дня", "на неделю", "for a week"
+_UNIT_DAYS = (
+    (r"м|мин|минут\w*|m|mins?|minutes?", 1 / 1440),
+    (r"ч|час(?:а|ов)?|h|hrs?|hours?", 1 / 24),
+    (r"д|дн|дня|дней|день|сут\w*|d|days?", 1.0),
+    (r"нед|недел\w*|w|wks?|weeks?", 7.0),
+    (r"мес|месяц\w*|mo|mos|months?", 30.0),
+    (r"г|год(?:а|ов)?|лет|y|yrs?|years?", 365.0),
 )
-_UNIT_DAYS = {"м": 1 / 1440, "m": 1 / 1440, "ч": 1 / 24, "h": 1 / 24, "д": 1.0, "d": 1.0, "н": 7.0, "w": 7.0}
 
 
 class Keeps(BaseFilter):
@@ -119,15 +125,20 @@ async def ban(message: Message, command: CommandObject, verbs: Verbs, actor: int
     language = language_of(message.from_user)
     rest = (command.args or "").strip()
     replied = message.reply_to_message
+    if replied is not None and replied.forum_topic_created:
+        replied = None  # whatever is said in a topic replies to its first message
     found: Member | None = None
     first, _, after = rest.partition(" ")
-    if first.startswith("@") or (first.isdigit() and not _TERM.match(rest)):
-        found, rest = await _known(first, verbs), after.strip()
+    term = read_term(rest)
+    if first.startswith("@") or (first.isdigit() and replied is None and (term is None or term[0] is None)):
+        found, term = await _known(first, verbs), read_term(after.strip())
     elif replied is not None and replied.from_user is not None and not replied.from_user.is_bot:
         found = await _known(f"telegram:{replied.from_user.id}", verbs)
     else:
+        term = None
+    if term is None:
         return messages_for(message, [Text(say("ban_usage", language))])
-    days, reason = read_term(rest)
+    days, reason = term
     if found is None:
         return messages_for(message, [Text(say("nobody", language))])
     try:
@@ -138,23 +149,26 @@ async def ban(message: Message, command: CommandObject, verbs: Verbs, actor: int
     return messages_for(message, [Text(inert(say("done_ban", language, name=found.name, words=told)))])
 
 
-def read_term(text: str) -> tuple[float | None, str]:
+def read_term(text: str) -> tuple[float | None, str] | None:
     """Read the term and the reason of a ban.
 
     Parameters
     ----------
     text : str
-        "3 дня спам", "2h", "спам", in either order of languages.
+        "3 дня спам", "2h", "на месяц реклама", "спам".
 
     Returns
     -------
-    (float or None, str)
-        Days, None for no end; and what is left as the reason.
+    (float or None, str), or None
+        Days, None for no end, and what is left as the reason; None for a number of nobody knows what.
     """
     term = _TERM.match(text)
-    if term is None:
+    if term is None or not (term["number"] or term["lead"]):
         return None, text.strip()
-    return int(term["number"]) * _UNIT_DAYS[term["unit"][0].lower()], text[term.end() :].strip(" ,.;:—-")
+    known = [days for unit, days in _UNIT_DAYS if re.fullmatch(unit, term["unit"], re.IGNORECASE)]
+    if not known:
+        return None if term["number"] else (None, text.strip())
+    return int(term["number"] or 1) * known[0], text[term.end() :].strip(" ,.;:—-")
 
 
 async def unban(message: Message, command: CommandObject, verbs: Verbs, actor: int) -> list[Outgoing]:

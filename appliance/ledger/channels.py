@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,8 @@ from appliance.ledger.database import Database
 from appliance.ledger.rows import post_of, post_values, storable
 from appliance.ledger.sealing import open_row, seal_row
 from appliance.ledger.tables import album_part, channel, channel_request, channel_state
-from appliance.schema import Channel, ChannelState, Post
+from appliance.schema import Channel, ChannelState, ChannelStatus, Language, Post
+from appliance.texts import say
 from appliance.vault import Vault
 
 
@@ -43,6 +44,26 @@ class Standing:
     source: str = "export"
     address: str = ""
     changed_at: datetime | None = None
+
+
+def titled(status: ChannelStatus, language: Language) -> ChannelStatus:
+    """Title members' answers in a reader's language; of a closed channel's answers its own title stays behind.
+
+    Parameters
+    ----------
+    status : ChannelStatus
+    language : {'ru', 'en'}
+
+    Returns
+    -------
+    ChannelStatus
+        Any other channel as it is.
+    """
+    if status.channel.kind != "answers":
+        return status
+    _, colon, of = status.channel.title.partition(": ")
+    title = f"{say('members_answers', language)}{colon}{of}"
+    return replace(status, channel=replace(status.channel, title=title))
 
 
 class Channels:

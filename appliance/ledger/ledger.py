@@ -19,7 +19,7 @@ from appliance.errors import StartupError, StoreError
 from appliance.ledger import figures, protection, snapshot
 from appliance.ledger.access import Access
 from appliance.ledger.alerts import Alerts
-from appliance.ledger.channels import Channels
+from appliance.ledger.channels import Channels, titled
 from appliance.ledger.chats import Chats
 from appliance.ledger.community import Community
 from appliance.ledger.database import Database, rewrite
@@ -230,7 +230,7 @@ class Ledger:
         Parameters
         ----------
         asker : Asker, optional
-            Lists the channels this asker may see; None lists all.
+            Lists the channels this asker may see, members' answers titled in their language; None lists all.
 
         Returns
         -------
@@ -242,12 +242,13 @@ class Ledger:
             statuses = figures.channels(self._read)
             if mark == self._channel_changes:
                 self._channels = statuses
-        if asker is None or asker.sees_everything:
+        if asker is None:
             return list(statuses)
         return [
-            s
+            titled(s, asker.language)
             for s in statuses
-            if s.state == "approved" and (s.channel.is_open or guarded_by(s.channel.id) in asker.private_channels)
+            if asker.sees_everything
+            or (s.state == "approved" and (s.channel.is_open or guarded_by(s.channel.id) in asker.private_channels))
         ]
 
     def visible_channels(self, asker: Asker) -> frozenset[int]:

@@ -269,6 +269,48 @@ class Plans:
         wanted = statement.where(question.c.user_id.is_not(None), question.c.asked_at >= since)
         return [(row[0], row[1], row[2]) for row in self._database.read(wanted.order_by(question.c.asked_at))]
 
+    def use(self, *, day: datetime, month: datetime, now: datetime, late: datetime) -> list[tuple[int, int, int]]:
+        """Count what was asked, by everyone who has a plan or asked this month.
+
+        Parameters
+        ----------
+        day, month : datetime
+            When they began.
+        now : datetime
+        late : datetime
+            A subscription that is to be renewed still counts where it ended after this.
+
+        Returns
+        -------
+        list of (int, int, int)
+            Of each person the plan, 0 for none; questions on the day, and in the month.
+        """
+        held, plan = user_subscription.c, subscription_type.c
+        best = sa.func.row_number().over(
+            partition_by=held.user_id, order_by=(plan.monthly_price.desc(), held.subscription_id.desc())
+        )
+        is_held = sa.or_(held.valid_to.is_(None), held.valid_to > now, sa.and_(held.renews, held.valid_to > late))
+        ranked = (
+            sa.select(held.user_id, held.type_id, best.label("place"))
+            .join_from(user_subscription, subscription_type, plan.type_id == held.type_id)
+            .where(is_held)
+            .subquery()
+        )
+        mine = sa.select(ranked.c.user_id, ranked.c.type_id).where(ranked.c.place == 1).subquery()
+        on_day = sa.func.sum(sa.case((question.c.asked_at >= day, 1), else_=0)).label("on_day")
+        asked = (
+            sa.select(question.c.user_id, on_day, sa.func.count().label("in_month"))
+            .where(question.c.user_id.is_not(None), question.c.asked_at >= month)
+            .group_by(question.c.user_id)
+            .subquery()
+        )
+        counts = [sa.func.coalesce(column, 0) for column in (mine.c.type_id, asked.c.on_day, asked.c.in_month)]
+        everyone = mine.outerjoin(asked, mine.c.user_id == asked.c.user_id, full=True)
+        return [
+            (int(row[0]), int(row[1]), int(row[2]))
+            for row in self._database.read(sa.select(*counts).select_from(everyone))
+        ]
+
 
 def _insert(
     connection: sa.Connection,

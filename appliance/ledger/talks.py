@@ -233,9 +233,11 @@ class Talks:
         return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
 
     def scores(self, since: datetime) -> list[int]:
-        """Return the scores given since a time."""
-        statement = sa.select(survey.c.score).where(survey.c.answered_at >= since, survey.c.score.is_not(None))
-        return [row[0] for row in self._database.read(statement)]
+        """Return the scores given since a time, the newest of each person."""
+        columns = (survey.c.user_id, survey.c.score)
+        given = sa.select(*columns).where(survey.c.answered_at >= since, survey.c.score.is_not(None))
+        rows = self._database.read(given.order_by(survey.c.answered_at))
+        return list({row[0]: row[1] for row in rows}.values())
 
 
 def _now() -> datetime:

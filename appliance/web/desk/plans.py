@@ -33,6 +33,7 @@ def routes(verbs: Verbs, who: Any) -> APIRouter:
             {
                 "on": verbs.plans.is_on,
                 "plans": verbs.plans.all_plans(),
+                "use": await verbs.plans.use(),
                 "holding": len(holders),
                 "holders": [
                     {

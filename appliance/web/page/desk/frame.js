@@ -96,6 +96,13 @@ export const number = (value) => (value === null || value === undefined ? words(
 export const percent = (value) =>
   value === null || value === undefined ? "—" : value.toLocaleString(tongue(), { style: "percent", maximumFractionDigits: 0 });
 
+// How a plan is used: by how many, and how much of its limits.
+export const used = ({ people, day, month }) => {
+  const share = (value) => (value === null ? words().too_few : percent(value));
+  const said = (part, text) => part && text(number(part.asked), number(part.allowed), share(part.at_limit));
+  return [words().plan_people(number(people)), said(day, words().used_day), said(month, words().used_month)].filter(Boolean).join(" · ");
+};
+
 // Asks in a dialog of the page; returns the fields' values, or null.
 export function ask(title, fields, yes, { danger = false } = {}) {
   return new Promise((resolve) => {

@@ -2,7 +2,8 @@
 
 import { make } from "../dom.js";
 import { columns } from "./draw.js";
-import { ask, button, card, choice, desk, figure, number, percent, when } from "./frame.js";
+import { ask, button, card, choice, desk, figure, number, percent, used, when } from "./frame.js";
+import { tongue } from "../words.js";
 import { words } from "./words.js";
 
 export const name = "overview";
@@ -53,6 +54,8 @@ function figures(numbers) {
     figure(number(numbers.questions), words().asked(numbers.days)),
     figure(percent(numbers.answered_share), words().answered_share),
     figure(percent(numbers.satisfaction), words().satisfaction),
+    figure(numbers.score === null ? "—" : numbers.score.toLocaleString(tongue(), { maximumFractionDigits: 1 }), words().score),
+    figure(number(numbers.scored), words().scored),
     figure(percent(numbers.repeats), words().repeats),
     figure(percent(numbers.churn), words().churn),
     figure(number(numbers.newcomers), words().newcomers),
@@ -66,6 +69,11 @@ function figures(numbers) {
     for (const row of rows) made.append(make("li", {}, make("span", { class: "who" }, text(row)), make("small", {}, words().of_people(row.people))));
     return rows.length ? made : make("p", { class: "said" }, words().nothing_yet);
   };
+  const plans = make("ul", { class: "lines" });
+  for (const one of numbers.plans) {
+    const title = make("span", {}, one.type_id ? one.plan : words().plan_free);
+    plans.append(make("li", {}, make("div", { class: "who" }, title, make("small", {}, used(one)))));
+  }
   return [
     card(
       words().by_day,
@@ -79,6 +87,7 @@ function figures(numbers) {
       card(words().topics, list(numbers.topics, (row) => row.title)),
       card(words().gaps, list(numbers.gaps, (row) => row.words)),
     ),
+    ...(numbers.plans.length ? [card(words().sections.plans, plans)] : []),
     card(words().waits_title, waits.childElementCount ? waits : make("p", { class: "said" }, words().nothing_yet)),
   ];
 }

@@ -1,7 +1,7 @@
 // Section: plans, who has which, payments.
 
 import { make } from "../dom.js";
-import { ask, button, card, desk, number, toast, when } from "./frame.js";
+import { ask, button, card, desk, number, toast, used, when } from "./frame.js";
 import { words } from "./words.js";
 
 export const name = "plans";
@@ -12,7 +12,7 @@ export async function show(root, me, again) {
   const plans = card(words().sections.plans);
   if (!found.on) plans.append(make("p", { class: "said" }, words().plans_off));
   const list = make("ul", { class: "lines" });
-  for (const one of found.plans) list.append(plan(one, again));
+  for (const one of found.plans) list.append(plan(one, found.use.find((use) => use.type_id === one.type_id), again));
   plans.append(list, make("div", { class: "row end" }, button(words().plan_new, () => save({ name: "", stars: 0 }, again), "solid")));
 
   const holders = card(words().plan_holders(found.holding));
@@ -32,7 +32,7 @@ export async function show(root, me, again) {
   root.append(plans, holders, payments);
 }
 
-function plan(one, again) {
+function plan(one, use, again) {
   const title = make("span", {}, one.type_id ? one.name : words().plan_free);
   if (one.is_retired) title.append(make("span", { class: "badge" }, words().plan_retired));
   const price = !one.type_id ? "" : one.stars ? words().plan_price(number(one.stars)) : words().plan_only_given;
@@ -43,7 +43,9 @@ function plan(one, again) {
     row.append(button(words().change, () => save(one, again)));
     if (one.stars) row.append(button(one.is_retired ? words().plan_sell : words().plan_retire, () => desk("plans/save", { ...body(one), is_retired: !one.is_retired }).then(again), "quiet"));
   }
-  return make("li", {}, make("div", { class: "who" }, title, make("small", {}, said)), row);
+  const who = make("div", { class: "who" }, title, make("small", {}, said));
+  if (use) who.append(make("small", {}, used(use)));
+  return make("li", {}, who, row);
 }
 
 const body = ({ name, stars, per_day, per_month, is_retired }) => ({ name, stars, per_day: per_day ?? null, per_month: per_month ?? null, is_retired: Boolean(is_retired) });
