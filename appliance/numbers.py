@@ -49,7 +49,7 @@ def _numbers(ledger: Ledger, days: int, now: datetime) -> dict[str, Any]:
     before = ledger.numbers.people(since - timedelta(days=days), since)
     rows = ledger.numbers.questions(since, READ)
     votes = ledger.numbers.votes(since)
-    rated = votes["up"] + votes["down"]
+    raters = ledger.numbers.raters(since)
     scores = ledger.talks.scores(since)
     waits = ledger.numbers.waits_ms(since)
     return {
@@ -62,8 +62,8 @@ def _numbers(ledger: Ledger, days: int, now: datetime) -> dict[str, Any]:
         "people": few(len(active)),
         "churn": share(len(before - active), len(before)) if len(before) >= FEWEST else None,
         "newcomers": few(len(active - before)),
-        "satisfaction": share(votes["up"], rated) if rated >= FEWEST else None,
-        "ratings": few(rated),
+        "satisfaction": share(votes["up"], votes["up"] + votes["down"]) if raters >= FEWEST else None,
+        "raters": few(raters),
         "score": round(sum(scores) / len(scores), 2) if len(scores) >= FEWEST else None,
         "scored": few(len(scores)),
         "repeats": share(repeated(rows), len(rows)) if len(rows) >= FEWEST else None,

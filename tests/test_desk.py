@@ -503,6 +503,11 @@ async def test_numbers_leave_out_what_so_few_people_did(app: App) -> None:
     assert "Кто-то" not in json.dumps(said, ensure_ascii=False)
     assert {"found", "links", "answer"} <= set(said["waits_ms"])
     assert said["satisfaction"] is None
+    for question_id, who in (("00", 7000), ("10", 7000), ("30", 7000), ("01", 7001)):  # four ratings of two people
+        app.ledger.rate(question_id, await user_id(app, who), "up")
+    assert (await app.verbs.numbers())["satisfaction"] is None
+    app.ledger.rate("02", await user_id(app, 7002), "down")
+    assert (await app.verbs.numbers())["satisfaction"] == 0.8
     assert len(said["by_day"]) == said["days"]
 
 

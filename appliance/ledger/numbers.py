@@ -64,6 +64,14 @@ def votes(read: Read, since: datetime) -> dict[str, int]:
     return {"up": 0, "down": 0, **{row[0]: row[1] for row in read(counted)}}
 
 
+def raters(read: Read, since: datetime) -> int:
+    """Count who rated in a period; of the page's visitors, who cannot be told apart, each rating is one."""
+    visitor = sa.case((feedback.c.user_id == 0, feedback.c.question_id))
+    who = sa.func.coalesce(visitor, sa.cast(feedback.c.user_id, sa.Text))
+    counted = read(sa.select(sa.func.count(who.distinct())).where(feedback.c.rated_at >= since))
+    return int(counted[0][0])
+
+
 def cited(read: Read, since: datetime) -> dict[PostKey, set[int | str]]:
     """Return which posts answers of a period leaned on first, and for whom."""
     columns = (question.c.posts, question.c.user_id, question.c.dialogue_id)
@@ -105,6 +113,10 @@ class Numbers:
     def votes(self, since: datetime) -> dict[str, int]:
         """See `votes`."""
         return votes(self._read, since)
+
+    def raters(self, since: datetime) -> int:
+        """See `raters`."""
+        return raters(self._read, since)
 
     def cited(self, since: datetime) -> dict[PostKey, set[int | str]]:
         """See `cited`."""
