@@ -7,12 +7,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
 from appliance.errors import BadInput, NotAllowed, SlowDown
 from appliance.ledger import Ledger
 from appliance.ledger.access import ApiKey
+from appliance.notices import Notice, Notices
 
 MINUTE_S = 60.0
 
@@ -24,11 +26,14 @@ class Access:
     Parameters
     ----------
     ledger : Ledger
+    notices : Notices, optional
+        Tell a person of their role, and set their menu of commands.
     clock : callable
         Seconds, never going back.
     """
 
     ledger: Ledger
+    notices: Notices | None = None
     clock: Callable[[], float] = monotonic
     _calls: dict[str, deque[float]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -43,7 +48,7 @@ class Access:
         return await asyncio.to_thread(self.ledger.access.role, user_id)
 
     async def set_role(self, who: str, role: str) -> None:
-        """Give a person a role; nobody becomes owner by being first.
+        """Give a person a role and tell them; nobody becomes owner by being first.
 
         Parameters
         ----------
@@ -57,9 +62,12 @@ class Access:
             No such person or role.
         """
         found = await asyncio.to_thread(self.ledger.people.find, who)
+        before = await self.role(found.user_id) if found is not None else ""
         if found is None or not await asyncio.to_thread(self.ledger.access.set_role, found.user_id, role):
             raise BadInput("Nobody of that name is known.", cure="They must have written to the bot first.")
         await self._act("role", f"user:{found.user_id}", {"role": role})
+        if self.notices is not None and role != before:
+            await self.notices.add([role_given(found.user_id, role)])
 
     async def make_key(self, name: str, *, scopes: tuple[str, ...], days: int, per_minute: int) -> tuple[ApiKey, str]:
         """Make a key of the API; the key itself is returned once and stored nowhere."""
@@ -144,3 +152,9 @@ class Access:
 
     async def _act(self, kind: str, subject: str, detail: dict[str, Any]) -> None:
         await asyncio.to_thread(self.ledger.record, kind, subject=subject, detail=detail)
+
+
+def role_given(user_id: int, role: str) -> Notice:
+    """Return the notice that tells a person of the role they were given now."""
+    now = datetime.now(UTC)
+    return Notice(f"role:{user_id}:{now:%Y%m%d%H%M%S%f}", user_id, "role", {"role": role}, now)

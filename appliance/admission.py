@@ -9,10 +9,12 @@ from typing import Any, Literal, get_args
 
 import structlog
 
+from appliance.access import role_given
 from appliance.errors import BadInput, NotAllowed, Paused
 from appliance.ledger import Ledger
 from appliance.ledger.access import ROLES
 from appliance.ledger.order import STAFF, Ban, Member
+from appliance.notices import Notices
 from appliance.schema import Asker, Door, Language
 from appliance.telling import Rows, Tell
 from appliance.texts import date, say
@@ -36,11 +38,14 @@ class Admission:
         Until an administrator chooses another.
     tell : callable
         Writes to a person; see `appliance.telling`.
+    notices : Notices, optional
+        Tell a person of their role, and set their menu of commands.
     """
 
-    def __init__(self, ledger: Ledger, mode: Mode, tell: Tell) -> None:
+    def __init__(self, ledger: Ledger, mode: Mode, tell: Tell, notices: Notices | None = None) -> None:
         self._ledger = ledger
         self._tell = tell
+        self._notices = notices
         chosen = ledger.setting(MODE) or {}
         self.mode: Mode = chosen.get("mode", mode)
         self._since = datetime.fromisoformat(chosen["since"]) if "since" in chosen else datetime.min.replace(tzinfo=UTC)
@@ -351,6 +356,10 @@ class Admission:
         """List owners, admins and moderators."""
         return await asyncio.to_thread(self._ledger.order.staff)
 
+    async def trusted(self) -> list[Member]:
+        """List the members who are trusted with the questions that wait."""
+        return await asyncio.to_thread(self._ledger.order.trusted)
+
     async def members(
         self, *, only: str = "", wanted: str = "", skip: int = 0, limit: int = 50
     ) -> tuple[list[Member], int]:
@@ -377,7 +386,7 @@ class Admission:
         }
 
     async def set_role(self, user_id: int, role: str, *, actor: int | None) -> None:
-        """Give a person a role below one's own.
+        """Give a person a role below one's own; they are told.
 
         Raises
         ------
@@ -392,6 +401,8 @@ class Admission:
             raise BadInput("Nobody of that name is known.", code="nobody")
         self._let_in.discard(user_id)
         await self.act("role", actor, f"user:{user_id}", {"role": role})
+        if self._notices is not None and role != found.role:
+            await self._notices.add([role_given(user_id, role)])
 
     async def may_act_on(self, found: Member, actor: int | None, role: str = "guest") -> None:
         """Refuse an act on an equal or a mightier one; an owner and the operator's shell may act on anybody else.

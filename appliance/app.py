@@ -327,7 +327,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             return plans.metered(parts, asker, question_id)
 
         tell = teller(journal, has_bot=bool(config.bot_token()))
-        admission = await asyncio.to_thread(Admission, ledger, config.admission, tell)
+        admission = await asyncio.to_thread(Admission, ledger, config.admission, tell, notices)
         antifraud = await asyncio.to_thread(Antifraud, ledger, config.antifraud, admission.ban)
         admission.pardon = antifraud.pardon
         gate = Gate(admission, antifraud)
@@ -356,7 +356,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             stats=stats,
             ready=ready,
             privacy=privacy,
-            access=Access(ledger),
+            access=Access(ledger, notices),
             backups=backups,
             check=look,
             limits=guarded,

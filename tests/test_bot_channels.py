@@ -49,7 +49,9 @@ async def town(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
             server._new_message(who, server.users[who], None)  # they wrote to the bot before
             language: Language = "en" if who == PETER else "ru"
             app.ledger.save_user(telegram_id=who, username=None, first_name=str(who), language=language)
-        await app.verbs.access.set_role(f"telegram:{OLGA}", "owner")
+        person = app.ledger.people.find(f"telegram:{OLGA}")
+        assert person is not None
+        app.ledger.access.set_role(person.user_id, "owner")
         found = Town(server, app, tmp_path / "journal.sqlite")
         found.channel()
         yield found

@@ -68,8 +68,8 @@ async def town(app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
             server._new_message(who, server.users[who], None)
             app.ledger.save_user(telegram_id=who, username=None, first_name=name)
         server.add_group(GROUP, "Соседи")
-        await app.verbs.access.set_role(f"telegram:{OLGA}", "owner")
-        await app.verbs.access.set_role(f"telegram:{MARIA}", "trusted")
+        app.ledger.access.set_role(user_id(app, OLGA), "owner")
+        app.ledger.access.set_role(user_id(app, MARIA), "trusted")
         yield Town(server, app, tmp_path / "journal.sqlite")
     keep = {"channel", "post", "unindexed", "setting", "user", "alembic_version"}
     for table in reversed(tables.metadata.sorted_tables):
@@ -142,6 +142,36 @@ async def test_a_refusal_is_answered_by_a_member_and_the_next_one_gets_it(town: 
         assert (await town.ask(BORIS, f"/start {link.split('=')[1]}"))["text"] == say("answer_gone", "ru")
     for who in (ANNA, BORIS):
         assert sum(message["text"].startswith("Вы спрашивали") for message in town.server.from_bot(who)) == 1
+
+
+async def test_who_is_given_a_role_is_told_and_has_its_commands_at_once(town: Town, app: App) -> None:
+
+    def menu(who: int) -> set[str]:
+        return {one["command"] for one in town.server.scoped_commands.get(("chat", who, "ru"), [])}
+
+    try:
+        async with town.bot() as journal:
+            assert {"unanswered", "find"} <= menu(MARIA)  # from the start
+            assert "admin" not in menu(MARIA)
+            assert menu(ANNA) == set()
+            for _ in range(2):  # the same again is no news
+                await app.verbs.access.set_role(f"telegram:{ANNA}", "trusted")
+                await town.quiet(journal)
+            assert [message["text"] for message in town.server.from_bot(ANNA)] == [say("role_trusted", "ru")]
+            assert menu(ANNA) == menu(MARIA)
+            assert say("help_unanswered", "ru") in (await town.ask(ANNA, "/help"))["text"]
+            assert "/unanswered" not in (await town.ask(BORIS, "/help"))["text"]
+            await app.verbs.admission.set_role(user_id(app, BORIS), "moderator", actor=user_id(app, OLGA))
+            await town.quiet(journal)
+            assert town.server.from_bot(BORIS)[-1]["text"] == say("role_moderator", "ru")
+            assert {"admin", "ban", "unanswered"} <= menu(BORIS)
+            await app.verbs.access.set_role(f"telegram:{BORIS}", "member")
+            await town.quiet(journal)
+            assert town.server.from_bot(BORIS)[-1]["text"] == say("role_none", "ru")
+            assert menu(BORIS) == set()
+    finally:
+        for who in (ANNA, BORIS):
+            app.ledger.access.set_role(user_id(app, who), "member")
 
 
 async def test_an_answer_that_points_into_a_closed_channel_is_for_its_members(town: Town, app: App) -> None:

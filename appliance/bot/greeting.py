@@ -6,12 +6,13 @@ import structlog
 from aiogram import F, Router
 from aiogram.filters import Command
 from aiogram.types import InlineKeyboardMarkup, Message
-from aiogram.utils.formatting import Text
+from aiogram.utils.formatting import Text, as_list
 
 from appliance.bot.outgoing import messages_for
 from appliance.bot.render import example_button, inert
 from appliance.bot.rights import agree_row
 from appliance.bot.who import GROUPS, Calls, said, who_asks
+from appliance.community import TRUSTED
 from appliance.errors import PostFinderError
 from appliance.schema import Asker, Filters
 from appliance.texts import say
@@ -67,6 +68,10 @@ async def help_(message: Message, verbs: Verbs) -> Calls:
     except PostFinderError as error:
         return messages_for(message, [Text(said(error, asker.language))])
     names = [f"{channel.title} (@{channel.username})" if channel.username else channel.title for channel in channels]
-    listed = inert(say("help_channels", asker.language, channels=", ".join(names))) if names else Text()
     plan = f"\n{say('help_plan', asker.language)}" if verbs.plans.is_on else ""
-    return messages_for(message, [Text(say("help", asker.language), plan, *(["\n\n", listed] if names else []))])
+    words = [Text(say("help", asker.language), plan)]
+    if message.chat.type == "private" and await verbs.access.role(asker.user_id) in TRUSTED:
+        words.append(Text(say("help_unanswered", asker.language)))
+    if names:
+        words.append(inert(say("help_channels", asker.language, channels=", ".join(names))))
+    return messages_for(message, [as_list(*words, sep="\n\n")])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import structlog
-from aiogram.methods import SendMessage
+from aiogram.methods import TelegramMethod
 
 from appliance.bot.alerts import alert_told
 from appliance.bot.held import draft_told
+from appliance.bot.menus import role_told
 from appliance.bot.news import SAID, news_told
 from appliance.bot.outgoing import outgoing
 from appliance.bot.paying import ended_told
@@ -24,13 +25,14 @@ log = structlog.get_logger()
 LONGEST_WAIT_S = 60.0  # the bell was missed: look anyway
 PAUSED_LOOK_S = 5.0  # while answering is paused nothing is told: look again
 STALE = {"alert": timedelta(days=3)}  # after that it is no news any more; other kinds are told whenever it is
-Teller = Callable[[Notice, Verbs], Awaitable[list[SendMessage]]]
+Teller = Callable[[Notice, Verbs], Awaitable[Sequence[TelegramMethod[Any]]]]
 
 # How each kind is told, with the person's rights of this moment; no calls when there is nothing to tell any more.
 TELLERS: dict[str, Teller] = {
     "alert": alert_told,
     "draft": draft_told,
     "plan_ended": ended_told,
+    "role": role_told,
     **dict.fromkeys(SAID, news_told),
 }
 

@@ -96,7 +96,8 @@ async def run_bot(
 
     tasks: list[asyncio.Task[Any]] = []
     try:
-        await introduce(bot, hook, wanted, with_plans=verbs.plans.is_on, staff=await verbs.admission.staff())
+        staff = [*await verbs.admission.staff(), *await verbs.admission.trusted()]
+        await introduce(bot, hook, wanted, with_plans=verbs.plans.is_on, staff=staff)
         await verbs.community.know((await bot.me()).username or "")
         sender = asyncio.create_task(_keep(outbox.run))
         tasks = [
@@ -194,9 +195,9 @@ async def introduce(
     with suppress(AiogramError):  # a nicety; set again at the next start
         for menu in menus(with_plans=with_plans):
             await bot(menu)
-    for menu in menus_of(staff, with_plans=with_plans):
+    for own in menus_of(staff, with_plans=with_plans):
         with suppress(AiogramError):  # who has not written to the bot has no chat with it yet
-            await bot(menu)
+            await bot(own)
     log.info("bot running", username=me.username)
 
 

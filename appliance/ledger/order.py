@@ -77,6 +77,10 @@ class Order:
         found = self._members(sa.select(*_COLUMNS).where(user.c.role.in_(STAFF)))
         return sorted(found, key=lambda one: (STAFF.index(one.role), one.user_id))
 
+    def trusted(self) -> list[Member]:
+        """List the members who are trusted with the questions that wait, and keep no order."""
+        return self._members(sa.select(*_COLUMNS).where(user.c.role == "trusted").order_by(user.c.user_id))
+
     def member(self, user_id: int) -> Member | None:
         """Return one person with their admission and ban."""
         return next(iter(self._members(sa.select(*_COLUMNS).where(user.c.user_id == user_id))), None)

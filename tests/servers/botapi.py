@@ -114,6 +114,7 @@ class BotApi:
             "getUpdates": self._get_updates,
             "getMe": self._get_me,
             "setMyCommands": self._set_my_commands,
+            "deleteMyCommands": self._delete_my_commands,
             "setWebhook": self._set_webhook,
             "deleteWebhook": self._delete_webhook,
             "getWebhookInfo": self._get_webhook_info,
@@ -421,6 +422,13 @@ class BotApi:
         if scope["type"] == "default":
             self.commands[language] = params["commands"]
         self.scoped_commands[scope["type"], scope.get("chat_id", 0), language] = params["commands"]
+        return True
+
+    async def _delete_my_commands(self, params: JsonObject) -> Any:
+        language, scope = params.get("language_code", ""), params.get("scope") or {"type": "default"}
+        if scope["type"] == "default":
+            self.commands.pop(language, None)
+        self.scoped_commands.pop((scope["type"], scope.get("chat_id", 0), language), None)
         return True
 
     async def _get_chat_member(self, params: JsonObject) -> Any:

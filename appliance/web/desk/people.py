@@ -40,7 +40,7 @@ class BanBody(PersonBody):
 class RoleBody(PersonBody):
     """A role."""
 
-    role: Literal["owner", "admin", "moderator", "member"]
+    role: Literal["owner", "admin", "moderator", "trusted", "member"]
 
 
 class InviteBody(BaseModel):

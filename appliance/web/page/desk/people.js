@@ -7,6 +7,7 @@ import { words } from "./words.js";
 export const name = "people";
 export const least = "moderator";
 
+const STAFF = ["moderator", "admin", "owner"];
 let only = "";
 let wanted = "";
 let page = 0;
@@ -52,7 +53,7 @@ function person(one, me, again) {
   if (one.ban) {
     row.append(act(words().lift, "lift", {}));
     if (one.ban.appealed_at && !one.ban.answered_at) row.append(act(words().keep, "keep", {}));
-  } else if (one.role === "member") row.append(button(words().ban, () => ban(one, again)));
+  } else if (!STAFF.includes(one.role)) row.append(button(words().ban, () => ban(one, again)));
   if (me.role !== "moderator" && one.role !== "owner") row.append(button(words().role, () => role(one, me, again), "quiet"));
   return make("li", {}, who, row);
 }
@@ -78,7 +79,7 @@ async function ban(one, again) {
 
 async function role(one, me, again) {
   const box = make("dialog", { class: "asking" }, make("h2", {}, words().role_whom(one.name)));
-  const roles = ["member", "moderator", ...(me.role === "owner" ? ["admin", "owner"] : [])];
+  const roles = ["member", "trusted", "moderator", ...(me.role === "owner" ? ["admin", "owner"] : [])];
   const close = () => {
     box.close();
     box.remove();
