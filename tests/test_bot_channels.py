@@ -213,6 +213,49 @@ async def test_a_strangers_channel_waits_asks_consent_and_is_found_when_named(to
         assert await found(app, "Когда откроют каток?") == ["https://t.me/dvor_news/60"]
         assert [act["kind"] for act in await app.verbs.access.acts(3)] == [
             "channel.consent", "channel.approved", "channel.added"]  # fmt: skip
+        town.server.press(PETER, asked["message_id"], say("consent_named", "en"))  # thought better of it
+        await town.quiet(journal)
+        assert await found(app, "Когда откроют каток?") == []
+
+
+async def test_one_decision_leaves_other_channels_their_buttons_and_a_refusal_is_confirmed(
+    town: Town, app: App
+) -> None:
+    async with town.bot() as journal:
+        town.member(PETER, "administrator")
+        town.post(90, "Продам гараж")
+        for name in ("kot_i_dom", "pes_i_dom"):
+            await town.ask(ANNA, f"/channel @{name}")
+        await town.quiet(journal)
+        pool = await town.ask(OLGA, "/channels")
+
+        def keys() -> list[str]:
+            shown = town.server.messages[OLGA][pool["message_id"]].get("reply_markup", {"inline_keyboard": []})
+            return [key["callback_data"] for row in shown["inline_keyboard"] for key in row]
+
+        async def press(data: str) -> None:
+            town.server.press(OLGA, pool["message_id"], data)
+            await town.quiet(journal)
+
+        mine, cats, dogs = ([f"ch:ok:{name}", f"ch:no:{name}"] for name in (BARE, "kot_i_dom", "pes_i_dom"))
+        assert sorted(keys()) == sorted([*mine, *cats, *dogs])
+        await press("ch:ok:kot_i_dom")
+        assert sorted(keys()) == sorted([*mine, *dogs])
+        await press("ch:no:pes_i_dom")  # it has no posts to remove
+        assert keys() == mine
+        await press(f"ch:no:{BARE}")
+        assert keys() == [f"ch:del:{BARE}", f"ch:keep:{BARE}"]
+        assert app.ledger.post_ids(BARE) == [90]
+        await press(f"ch:keep:{BARE}")
+        assert keys() == mine
+        await press(f"ch:no:{BARE}")
+        await press(f"ch:del:{BARE}")
+        assert app.ledger.post_ids(BARE) == []
+        assert keys() == mine[:1]  # it can still be approved
+        assert buttons(await town.ask(OLGA, "/channels")) == [say("channel_approve", "ru", title="Новости двора")]
+        await press(f"ch:ok:{BARE}")
+        assert keys() == []
+        assert [entry.state for entry in await app.verbs.pool.entries()] == ["approved"]
 
 
 async def test_a_refused_channel_leaves_nothing_and_an_erased_one_never_returns(town: Town, app: App) -> None:

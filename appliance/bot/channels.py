@@ -7,6 +7,7 @@ from aiogram import Bot, F, Router
 from aiogram.enums import ChatMemberStatus
 from aiogram.exceptions import AiogramError
 from aiogram.filters import Command, CommandObject
+from aiogram.methods import EditMessageReplyMarkup
 from aiogram.types import (
     CallbackQuery,
     ChatMemberUpdated,
@@ -18,7 +19,7 @@ from aiogram.types import (
 from aiogram.utils.formatting import Bold, Text
 
 from appliance.bot.courtesies import Courtesies
-from appliance.bot.outgoing import messages_for
+from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.reading import SUPERGROUP, bare_id, channel_of, post_of
 from appliance.bot.render import inert
 from appliance.bot.who import Calls, language_of, toast, who_asks, without_buttons
@@ -32,7 +33,7 @@ log = structlog.get_logger()
 
 SHOWN = 20  # channels of the pool in one message
 MARKS = {"approved": "✅", "waiting": "⏳", "refused": "🚫"}
-_STATES: dict[str, ChannelState] = {"ok": "approved", "no": "refused"}
+_STATES: dict[str, ChannelState] = {"ok": "approved", "no": "refused", "del": "refused"}
 
 
 def channels_router() -> Router:
@@ -44,7 +45,7 @@ def channels_router() -> Router:
     router.my_chat_member.register(moved, F.chat.type == "channel")
     router.message.register(channel, Command("channel", ignore_case=True), F.chat.type == "private")
     router.message.register(channels, Command("channels", ignore_case=True), F.chat.type == "private")
-    router.callback_query.register(decided, F.data.regexp(r"^ch:(?:ok|no):[A-Za-z0-9_]{1,32}\Z"))
+    router.callback_query.register(decided, F.data.regexp(r"^ch:(?:ok|no|del|keep):[A-Za-z0-9_]{1,32}\Z"))
     router.callback_query.register(agreed, F.data.regexp(r"^ch:(?:all|named):\d{1,15}\Z"))
     return router
 
@@ -88,17 +89,16 @@ async def channel(message: Message, command: CommandObject, verbs: Verbs) -> Cal
 
 
 async def channels(message: Message, verbs: Verbs) -> Calls:
-    """Show an admin the pool, with buttons under what waits."""
+    """Show an admin the pool, with buttons under what waits or was refused."""
     language = language_of(message.from_user)
     if message.from_user is None or await _role(message.from_user.id, verbs) not in DECIDE:
         return messages_for(message, [Text(say("not_allowed", language))])
     entries = await verbs.pool.entries()
-    waiting = [entry for entry in entries if entry.state == "waiting"]
     lines = [_line(entry, language) for entry in entries[:SHOWN]] or [Text(say("channels_none", language))]
     if len(entries) > SHOWN:
         lines.append(Text(say("and_more", language, count=len(entries) - SHOWN)))
     words = Text(*(part for line in lines for part in (line, "\n")))
-    rows = [decision_row(entry, language) for entry in waiting[:SHOWN]]
+    rows = [decision_row(entry, language) for entry in entries[:SHOWN] if entry.state != "approved"]
     return messages_for(message, [words], markup=InlineKeyboardMarkup(inline_keyboard=rows) if rows else None)
 
 
@@ -111,8 +111,18 @@ def _line(entry: PoolEntry, language: Language) -> Text:
 
 
 def decision_row(entry: PoolEntry, language: Language) -> list[InlineKeyboardButton]:
-    """Return the buttons with which an admin approves or refuses a channel."""
-    return decision_buttons(entry.title, str(entry.id or entry.username), language)
+    """Return the buttons with which an admin approves or refuses a channel; a refused one can still be approved."""
+    buttons = decision_buttons(entry.title, str(entry.id or entry.username), language)
+    return buttons[:1] if entry.state == "refused" else buttons
+
+
+def _sure_row(entry: PoolEntry, language: Language) -> list[InlineKeyboardButton]:
+    """Return the buttons that ask whether a channel's posts are to go."""
+    name, posts = str(entry.id or entry.username), count("posts", entry.posts, language)
+    return [
+        InlineKeyboardButton(text=say("channel_refuse_yes", language, posts=posts), callback_data=f"ch:del:{name}"),
+        InlineKeyboardButton(text=say("channel_refuse_no", language), callback_data=f"ch:keep:{name}"),
+    ]
 
 
 def decision_buttons(title: str, name: str, language: Language) -> list[InlineKeyboardButton]:
@@ -133,23 +143,48 @@ def consent_row(channel_id: int, language: Language) -> list[list[InlineKeyboard
 
 
 async def decided(query: CallbackQuery, verbs: Verbs, courtesies: Courtesies) -> Calls:
-    """Take an admin's decision on a channel."""
+    """Take an admin's decision on a channel; ask once more before a refusal that removes posts."""
     language = language_of(query.from_user)
     _, what, name = (query.data or "").split(":")
     if await _role(query.from_user.id, verbs) not in DECIDE:
         toast(query, courtesies, say("not_allowed", language))
         return []
     try:
+        entry = await verbs.pool.find(name)
+        if what == "keep" or (what == "no" and entry.posts):
+            toast(query, courtesies, say("channel_refuse_sure", language) if what == "no" else None)
+            return await _redrawn(query, verbs, language, sure=name if what == "no" else "")
         entry = await verbs.pool.decide(name, _STATES[what], user_id=await verbs.privacy.user_id(query.from_user.id))
     except PostFinderError:
         toast(query, courtesies, say("bad_button", language))
         return []
     toast(query, courtesies, say(f"channel_is_{entry.state}", language))
-    return without_buttons(query)
+    return await _redrawn(query, verbs, language)
+
+
+async def _redrawn(query: CallbackQuery, verbs: Verbs, language: Language, *, sure: str = "") -> Calls:
+    """Draw the buttons of each channel anew, as it stands now; under the channel `sure` ask whether it is meant."""
+    message = query.message
+    if not isinstance(message, Message) or message.reply_markup is None:
+        return without_buttons(query)
+    entries = await verbs.pool.entries()
+    known = {entry.username.casefold(): entry for entry in entries if entry.username}
+    known |= {str(entry.id): entry for entry in entries}
+    rows = []
+    for row in message.reply_markup.inline_keyboard:
+        name = (row[0].callback_data or "").rpartition(":")[2]
+        entry = known.get(name.casefold())
+        if entry is not None and name == sure:
+            rows.append(_sure_row(entry, language))
+        elif entry is not None and entry.state != "approved":
+            rows.append(decision_row(entry, language))
+    markup = InlineKeyboardMarkup(inline_keyboard=rows) if rows else None
+    edit = EditMessageReplyMarkup(chat_id=message.chat.id, message_id=message.message_id, reply_markup=markup)
+    return [outgoing(edit, priority="draft")]
 
 
 async def agreed(query: CallbackQuery, bot: Bot, verbs: Verbs, courtesies: Courtesies) -> Calls:
-    """Take the word of one who runs a channel, asked of Telegram."""
+    """Take the word of one who runs a channel, asked of Telegram; another press changes it."""
     language = language_of(query.from_user)
     _, what, channel_id = (query.data or "").split(":")
     user_id = await verbs.privacy.user_id(query.from_user.id)
@@ -167,8 +202,8 @@ async def agreed(query: CallbackQuery, bot: Bot, verbs: Verbs, courtesies: Court
     except PostFinderError:
         toast(query, courtesies, say("bad_button", language))
         return []
-    toast(query, courtesies, say("consent_noted", language))
-    return without_buttons(query)
+    toast(query, courtesies, say(f"consent_noted_{what}", language))
+    return []  # the buttons stay: they may think better of it
 
 
 async def _role(telegram_id: int, verbs: Verbs) -> str:

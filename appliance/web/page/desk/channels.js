@@ -33,6 +33,9 @@ function line({ channel, posts, last, state, is_live }, me, again) {
     }, "quiet"),
   );
   if (me.role !== "moderator") {
+    if (state === "waiting" || state === "refused") {
+      row.append(button(words().take_in, () => desk("questions/pool", { name: String(channel.id), state: "approved" }).then(again), "solid"));
+    }
     const path = { channel_id: channel.id, is_open: !channel.is_open };
     row.append(
       button(channel.is_cross ? words().consent_back : words().consent_give, () => desk("channels/consent", { channel_id: channel.id, given: !channel.is_cross }).then(again)),

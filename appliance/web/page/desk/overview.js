@@ -97,12 +97,14 @@ function admission(state, again) {
   const chosen = choice(modes, state.admission, (mode) => desk("admission", { mode }).then(again));
   const box = card(words().who_may_ask, chosen, make("p", { class: "said" }, words().modes_said[state.admission]));
   if (state.admission !== "open") {
-    box.append(make("p", { class: "said" }, words().invited(state.counts.invited)), make("div", { class: "row end" }, button(words().invite, invite)));
+    const keys = make("div", { class: "row end" }, button(words().invite, () => invite(words().invite, false)));
+    if (state.counts.invited) keys.prepend(button(words().uninvite, () => invite(words().uninvite, true), "quiet"));
+    box.append(make("p", { class: "said" }, words().invited(state.counts.invited)), keys);
   }
-  async function invite() {
-    const said = await ask(words().invite, [{ name: "names", label: words().invite_names, rows: 4, required: true }], words().invite);
+  async function invite(title, back) {
+    const said = await ask(title, [{ name: "names", label: words().invite_names, rows: 4, required: true }], title);
     if (said) {
-      await desk("people/invite", { names: said.names.split(/[\s,;]+/).filter(Boolean) });
+      await desk("people/invite", { names: said.names.split(/[\s,;]+/).filter(Boolean), back });
       again();
     }
   }

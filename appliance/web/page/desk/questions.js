@@ -1,7 +1,7 @@
 // Section: what waits for a decision: channels of the pool, questions without an answer, frequent ones.
 
 import { make } from "../dom.js";
-import { button, card, desk, when } from "./frame.js";
+import { ask, button, card, desk, when } from "./frame.js";
 import { words } from "./words.js";
 
 export const name = "questions";
@@ -19,13 +19,24 @@ export async function show(root, me, again) {
     return rows.length ? made : make("p", { class: "said" }, words().nothing_yet);
   };
   const act = (text, path, body, kind) => button(text, () => desk(`questions/${path}`, body).then(again), kind);
-  const decide = (path, body) =>
-    isAdmin
-      ? [act(words().take_in, path, { ...body, state: "approved" }, "solid"), act(words().decline, path, { ...body, state: "refused" })]
-      : [];
+  const approve = (path, body) => act(words().take_in, path, { ...body, state: "approved" }, "solid");
+  const pool = (row) => {
+    const body = { name: row.username ? `@${row.username}` : String(row.id ?? row.title) };
+    const refuse = async () => {
+      if (row.posts && !(await ask(words().refuse_sure(row.title, row.posts), [], words().decline, { danger: true }))) return;
+      await desk("questions/pool", { ...body, state: "refused" });
+      await again();
+    };
+    return isAdmin ? [approve("pool", body), button(words().decline, refuse)] : [];
+  };
+  const faq = ({ question_id, state }) => {
+    if (!isAdmin) return [];
+    const hide = (text) => act(text, "faq", { question_id, state: "refused" });
+    return state === "approved" ? [hide(words().hide)] : [approve("faq", { question_id }), hide(words().decline)];
+  };
   if (found.pool.length) {
     root.append(
-      card(words().pool, list(found.pool, (row) => row.title, (row) => (row.username ? `@${row.username}` : ""), (row) => decide("pool", { name: row.username ? `@${row.username}` : String(row.id ?? row.title) }))),
+      card(words().pool, list(found.pool, (row) => row.title, (row) => (row.username ? `@${row.username}` : ""), pool)),
     );
   }
   root.append(
@@ -36,7 +47,7 @@ export async function show(root, me, again) {
     ),
     card(
       words().faq,
-      list(found.faq, (row) => row.text, (row) => words().faq_states[row.state] ?? row.state, (row) => (row.state === "approved" ? [] : decide("faq", { question_id: row.question_id }))),
+      list(found.faq, (row) => row.text, (row) => words().faq_states[row.state] ?? row.state, faq),
     ),
   );
 }
