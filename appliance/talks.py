@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from appliance.ledger import Ledger
-from appliance.schema import Asker
+from appliance.schema import Asker, Language
 
 PAUSE = timedelta(hours=1)  # of silence in a private chat, after which another dialogue begins
 VISIT_GAP = timedelta(hours=3)  # of silence that ends a visit
@@ -69,6 +69,11 @@ class Talks:
     async def decide(self, held_id: str, update_id: int) -> list[dict[str, Any]] | None:
         """Take a held answer, to publish it or drop it; None when somebody else did."""
         return await asyncio.to_thread(self.ledger.talks.decide, held_id, update_id)
+
+    async def language(self, user_id: int) -> Language | None:
+        """Return a person's language; None for who is unknown."""
+        found = await asyncio.to_thread(self.ledger.talks.asker, user_id)
+        return None if found is None else found.language
 
     async def survey(self, asker: Asker) -> str | None:
         """Begin a survey if it is time for one.

@@ -103,6 +103,11 @@ async def pressed(town: Town, journal: Journal, who: int, message: dict[str, Any
     return str(town.server.callback_answers[query].get("text", ""))
 
 
+def held_under(message: dict[str, Any]) -> str:
+    """The data of the last button."""
+    return str(message["reply_markup"]["inline_keyboard"][-1][0]["callback_data"])
+
+
 async def forged(town: Town, who: int, message: dict[str, Any], data: str) -> str:
     """Press a button that stands on another message, or on none; return the passing word."""
     query = town.server.press_data(who, message["message_id"], data, chat_id=message["chat"]["id"])
@@ -287,7 +292,7 @@ async def test_a_whisper_is_seen_by_its_asker_who_may_publish_it(town: Town) -> 
         (seen,) = town.server.modes.whispered(BORIS, GROUP)
         assert f"https://t.me/{sample.USERNAME}/73" in clickable(seen)
         assert town.server.from_bot(GROUP) == []
-        held = seen["reply_markup"]["inline_keyboard"][-1][0]["callback_data"]
+        held = held_under(seen)
         other = await town.ask(CHLOE, "/help", chat=GROUP)
         assert await forged(town, CHLOE, other, held) == say("not_allowed", "en")
         town.server.press_whispered(BORIS, GROUP, say("publish", "ru"))
@@ -308,8 +313,15 @@ async def test_where_a_whisper_is_refused_it_goes_to_the_private_chat(town: Town
         town.server.say(BORIS, f"@postfinder_bot {KNOWN}", chat_id=GROUP)
         await town.quiet(journal)
         await town.server.until(lambda: len(town.server.from_bot(BORIS)) == 2)
-    assert "масло" in town.server.from_bot(BORIS)[1]["text"]
-    assert len(town.server.from_bot(GROUP)) == 1
+        private = town.server.from_bot(BORIS)[1]
+        assert "масло" in private["text"]
+        assert len(town.server.from_bot(GROUP)) == 1
+        rated = buttons(private)[:-1]
+        other = await town.ask(CHLOE, "/help")
+        assert await forged(town, CHLOE, other, held_under(private)) == say("not_allowed", "en")
+        assert await pressed(town, journal, BORIS, private, say("publish", "ru")) == say("published", "ru")
+        assert "масло" in town.server.from_bot(GROUP)[1]["text"]
+        assert buttons(town.server.messages[BORIS][private["message_id"]]) == rated
 
 
 async def test_drafts_go_to_administrators_and_one_of_them_publishes(town: Town) -> None:
@@ -329,6 +341,15 @@ async def test_drafts_go_to_administrators_and_one_of_them_publishes(town: Town)
         assert len(published) == 1
         assert published[0]["reply_to_message"]["text"].endswith(KNOWN)
         assert buttons(town.server.from_bot(ANNA)[-1]) == []
+        town.server.add_user(DORA, "Dora", "en")
+        waits = await town.ask(DORA, f"@postfinder_bot {KNOWN}", chat=GROUP)
+        assert waits["text"] == say("drafted", "en")
+        await town.server.until(lambda: buttons(town.server.from_bot(ANNA)[-1]))
+        mine = town.server.from_bot(ANNA)[-1]
+        assert await pressed(town, journal, ANNA, mine, say("drop", "ru")) == say("dropped", "ru")
+        told = town.server.from_bot(GROUP)[-1]
+        assert told["text"] == say("draft_dropped", "en")  # in the asker's language, under their question
+        assert told["reply_to_message"]["from"]["id"] == DORA
         assert (await town.ask(BORIS, f"@postfinder_bot {UNKNOWN}", chat=GROUP))["text"] == say("not_found", "ru")
 
 

@@ -191,7 +191,10 @@ async def draft_told(notice: Notice, verbs: Verbs) -> list[SendMessage]:
 async def decided(
     query: CallbackQuery, message: Message, bot: Bot, verbs: Verbs, courtesies: Courtesies, event_update: Update
 ) -> Calls:
-    """Publish a held answer or drop it, as its asker or an administrator of its chat says."""
+    """Publish a held answer or drop it, as its asker or an administrator of its chat says; the asker is told of a drop.
+
+    A whisper that went to the private chat is published from there, by its asker alone.
+    """
     asker = await who_asks(query.from_user, verbs, message.chat.type)
     language = asker.language
     read = _DATA.match(query.data or "")
@@ -200,7 +203,8 @@ async def decided(
         toast(query, courtesies, say("held_gone", language))
         return []
     owner, chat_id = held
-    is_own = owner != 0 and owner == asker.user_id and message.chat.id == chat_id
+    is_here = message.chat.id == chat_id or message.chat.type == "private"
+    is_own = owner != 0 and owner == asker.user_id and is_here
     if not is_own and not await is_administrator(bot, chat_id, query.from_user.id):
         toast(query, courtesies, say("not_allowed", language))
         return []
@@ -215,10 +219,27 @@ async def decided(
         )
         tidy: Calls = [outgoing(gone, priority="draft")]
     else:
-        tidy = [
-            outgoing(EditMessageReplyMarkup(chat_id=message.chat.id, message_id=message.message_id), priority="draft")
-        ]
-    return [*([Outgoing(**call) for call in calls] if read["act"] == "p" else []), *tidy]
+        tidy = [_without_ours(message)]
+    if read["act"] == "p":
+        return [*(Outgoing(**call) for call in calls), *tidy]
+    words = say("draft_dropped", await verbs.talks.language(owner) or language)
+    return [*_instead(calls[0]["payload"], words), *tidy]
+
+
+def _without_ours(message: Message) -> Outgoing:
+    """Take the buttons of a held answer off a message; others, as those that rate it, stay."""
+    rows = message.reply_markup.inline_keyboard if message.reply_markup else []
+    kept = [row for row in rows if not any(_DATA.match(key.callback_data or "") for key in row)]
+    markup = InlineKeyboardMarkup(inline_keyboard=kept) if kept else None
+    edit = EditMessageReplyMarkup(chat_id=message.chat.id, message_id=message.message_id, reply_markup=markup)
+    return outgoing(edit, priority="draft")
+
+
+def _instead(payload: dict[str, Any], words: str) -> Calls:
+    """Say something where an answer would have been published."""
+    kept = {"chat_id", "message_thread_id", "reply_parameters"}
+    where = {key: value for key, value in payload.items() if key in kept}
+    return [Outgoing(where["chat_id"], "sendMessage", {**where, "text": words})]
 
 
 async def answer_to(question: Question, verbs: Verbs) -> Answer | str:
