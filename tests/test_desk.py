@@ -302,6 +302,15 @@ async def test_people_are_listed_decided_banned_and_told_by_number_alone(app: Ap
         assert next(act for act in acts if act["kind"] == "ban")["actor"] == "Ольга"
 
 
+async def test_a_member_is_trusted_at_the_desk(app: App) -> None:
+    anna = await user_id(app, ANNA)
+    async with logged_in(app, door(app), OLGA) as (client, ours):
+        for role in ("trusted", "member"):
+            body = {"user_id": anna, "role": role}
+            assert (await client.post("/admin/desk/people/role", json=body, headers=ours)).json() == {"role": role}
+            assert app.ledger.access.role(anna) == role
+
+
 async def test_words_are_changed_at_once_checked_and_taken_back(app: App) -> None:
 
     async def change(key: str, words: str) -> httpx.Response:
