@@ -171,7 +171,9 @@ class Community:
             raise NotAllowed("Only trusted members answer.", cure="Ask an admin.")
         said = clean(text).strip()
         if not any(map(str.isalnum, said)) or len(said) > MAX_ANSWER_CHARS:
-            raise BadInput(f"An answer has words, at most {MAX_ANSWER_CHARS} characters.", cure="Write it anew.")
+            code = "answer_too_long" if len(said) > MAX_ANSWER_CHARS else "answer_no_words"
+            cure = "Write it anew."
+            raise BadInput(f"An answer has words, at most {MAX_ANSWER_CHARS} characters.", cure=cure, code=code)
         rows = await asyncio.to_thread(self._alike, question_id)
         is_new = not await asyncio.to_thread(self.ledger.community.is_closed, question_id)
         if not rows or not (is_new or (source and self.ledger.community.answers(source=source))):

@@ -502,7 +502,8 @@ class Plans:
         """
         name = name.strip()
         if not 1 <= len(name) <= 32 or name.casefold() == "free":
-            raise BadInput("A plan's name has 1 to 32 characters and is not “free”.", cure="Give another name.")
+            cure = "Give another name."
+            raise BadInput("A plan's name has 1 to 32 characters and is not “free”.", cure=cure, code="plan_name")
         if not 0 <= stars <= MOST_STARS:
             raise BadInput(f"A plan costs 0 to {MOST_STARS} stars.", cure="Give another price.")
         plan = await asyncio.to_thread(
@@ -542,10 +543,12 @@ class Plans:
         """
         found = await asyncio.to_thread(self._ledger.people.find, who)
         if found is None:
-            raise BadInput("Nobody of that name is known.", cure="They must have written to the bot first.")
+            cure = "They must have written to the bot first."
+            raise BadInput("Nobody of that name is known.", cure=cure, code="nobody")
         wanted = [one for one in self._plans.values() if one.name.casefold() == name.strip().casefold()]
         if not wanted:
-            raise BadInput(f"There is no plan “{name}”.", cure="`postfinder plan list` lists them.")
+            cure = "`postfinder plan list` lists them."
+            raise BadInput(f"There is no plan “{name}”.", cure=cure, code="unknown_plan")
         now = self._clock()
         until = None if days is None else now + timedelta(days=days)
         held = await asyncio.to_thread(

@@ -387,7 +387,8 @@ class Pool:
         """
         entry = await self.find(name)
         if entry.id is None:
-            raise BadInput("This channel is only proposed.", cure="Import it, or make the bot an admin there.")
+            cure = "Import it, or make the bot an admin there."
+            raise BadInput("This channel is only proposed.", cure=cure, code="only_proposed")
         await asyncio.to_thread(partial(self.ledger.pool.place, entry.id, is_cross=given))
         await self._act("channel.consent", user_id, entry.id, {"given": given})
         return replace(entry, is_cross=given)

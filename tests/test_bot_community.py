@@ -111,6 +111,8 @@ async def test_a_refusal_is_answered_by_a_member_and_the_next_one_gets_it(town: 
         shown = town.server.from_bot(MARIA)[-1]
         assert KEYS.rstrip("?").lower() in shown["text"].lower()
         assert "2 раза" in shown["text"]
+        empty = await town.ask(MARIA, "?!", reply_to=shown["message_id"])
+        assert empty["text"] == say("answer_no_words", "ru")
         thanks = await town.ask(
             MARIA, "Ключи у Ильи из 12-й квартиры, звоните после шести. https://evil.com", reply_to=shown["message_id"]
         )

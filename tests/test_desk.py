@@ -386,7 +386,14 @@ async def test_plans_are_saved_given_and_payments_go_back_once_through_telegram(
         saved = (await post("save", name="Про", stars=250, per_day=200)).json()
         assert (await post("save", name="Про", stars=20_000)).status_code == 422
         assert (await post("grant", who=f"telegram:{BORIS}", plan="Про", days=30)).status_code == 200
-        assert (await post("grant", who="@nobody_here", plan="Про")).status_code == 400
+        for path, code, body in (
+            ("grant", "nobody", {"who": "@nobody_here", "plan": "Про"}),
+            ("grant", "unknown_plan", {"who": f"telegram:{BORIS}", "plan": "Профи"}),
+            ("save", "plan_name", {"name": "Free", "stars": 100}),
+        ):
+            refused = await post(path, **body)
+            assert (refused.status_code, refused.json()["code"]) == (400, code)
+            assert refused.json()["message"] == texts.say(code, "ru")
         paid = {"charge_id": "tg-1", "payload": f"plan:{saved['type_id']}:250", "stars": 250, "until": None}
         assert await plans.paid(boris, is_renewal=False, renews=True, **paid) is not None
         shown = (await client.get("/admin/desk/plans")).json()
