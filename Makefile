@@ -49,8 +49,8 @@ slow: $(VENV)/.dev  ## Run the long tests too (minutes)
 	@touch $@
 
 live: .venv-live/.ok $(VENV)/.dev  ## Run the tests against real vLLM and FlagEmbedding on the CPU, and in a browser (own environment, 4 GB, minutes)
-	@.venv-live/bin/python -m pytest tests/live -s -W default --confcutdir=tests/live --ignore=tests/live/test_page.py
-	@$(BIN)/python -m pytest tests/live/test_page.py -m live
+	@.venv-live/bin/python -m pytest tests/live -s -W default --confcutdir=tests/live --ignore=tests/live/test_page.py --ignore=tests/live/test_desk_page.py
+	@$(BIN)/python -m pytest tests/live/test_page.py tests/live/test_desk_page.py -m live
 
 lint: $(VENV)/.dev  ## Format check, lint, types, import floors
 	@$(BIN)/ruff format --check .

@@ -23,7 +23,7 @@ function line({ channel, posts, last, state, is_live }, me, again) {
   if (is_live) title.append(make("span", { class: "badge" }, words().live));
   if (!channel.is_cross) title.append(make("span", { class: "badge" }, words().only_named));
   const signs = make("small", { hidden: true });
-  const who = make("div", { class: "who" }, title, make("small", {}, words().posts_until(number(posts), when(last))), signs);
+  const who = make("div", { class: "who" }, title, make("small", {}, words().posts_until(number(posts), last && when(last))), signs);
   const row = make("div", { class: "row" });
   row.append(
     button(words().look, async () => {
