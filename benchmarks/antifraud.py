@@ -372,7 +372,7 @@ def update(number: int, who: int, text: str) -> Update:
 class _Silent(Courtesies):
     """Offers nothing: there is no Telegram."""
 
-    def offer(self, method: Any, *, counts: bool = False) -> bool:
+    def offer(self, method: Any, *, counts: bool = False, within_s: float = 0.0) -> bool:
         """Drop the call."""
         return False
 

@@ -1,9 +1,10 @@
 """Suite `rights`: does anybody ever see a post, a link or a name of a channel they may not read? By any door, ever.
 
 People, open and closed channels, the doors of the product, answers remembered, dialogues of others, rights given and
-taken away, channels opened and closed, posts edited and removed: many operations at once, drawn by a seed. What reaches
-a person is searched for marks of channels that were closed to them from the operation's beginning to its end. Two
-broken appliances, whose cache or whose posts forget about rights, must be caught by the same run.
+taken away, channels opened and closed, posts written, edited and removed, alerts told after a right was taken: many
+operations at once, drawn by a seed. What reaches a person is searched for marks of channels that were closed to them
+from the operation's beginning to its end. Broken appliances that forget about rights in one place each, such as in what
+is remembered, told later or said to guests, must be caught by the same run.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ import random
 import re
 import tempfile
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import numpy as np
@@ -35,16 +35,16 @@ from aiogram.methods import SendMessage, TelegramMethod
 from aiogram.types import Chat, Message, Update, User
 from rich.console import Console
 
-from appliance import app as app_room
 from appliance.app import App, open_app
 from appliance.bot.courtesies import Courtesies
+from appliance.bot.notices import TELLERS, told
 from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.routers import create_dispatcher
-from appliance.cache import Memory
 from appliance.config import Config
 from appliance.errors import PostFinderError
 from appliance.schema import Asker, Channel, Filters, Final, Links, Piece, Post, PostKey, Question
 from appliance.web.api import create_api
+from benchmarks.forgetful import BREAKS, ROOM, Break, broken
 from benchmarks.results import ROOT
 from models.ports import Embedder, EmbedderInfo, Vectors
 
@@ -56,10 +56,12 @@ TOLD_EVERY = 2_000  # operations
 PEOPLE, OPEN, CLOSED = 24, 5, 9
 POSTS = 14  # of a channel at the start
 MET = "with_posts_in_them"
-FIRST_CHANNEL, FIRST_PERSON = 1_600_000_000, 70_000
+FIRST_CHANNEL, FIRST_PERSON, FIRST_GUEST = 1_600_000_000, 70_000, 90_000
+ALERTED = 3  # subjects that people have alerts for
 START = datetime(2026, 3, 1, tzinfo=UTC)
 BOT = User(id=1000001, is_bot=True, first_name="PostFinder", username="postfinder_bot")
 GROUP = -1_001_500_000_000
+ELSEWHERE = {"id": -1_001_999_000_111, "type": "supergroup", "title": "Чужая беседа"}
 SUBJECTS = {
     "Где лежат ключи от подвала?": "Ключи от подвала лежат у вахтёра в красном ящике.",
     "Когда вывозят мусор?": "Мусор вывозят по вторникам и пятницам в семь утра.",
@@ -78,7 +80,6 @@ MARK = re.compile(r"знак(\d+)к")
 CLOSED_LINK = re.compile(r"t\.me/c/(\d+)\b")
 OPEN_LINK = re.compile(r"t\.me/dvor(\d+)\b")
 GONE = re.compile(r"запись(\d+)х(\d+)в(\d+)")
-Break = Literal["none", "memory", "posts"]
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +94,6 @@ class Operation:
 
 
 out = Console(stderr=True, highlight=False)
-ROOM: Any = app_room  # where the embedder is wrapped and rights are broken
 CURRENT: ContextVar[Operation | None] = ContextVar("current", default=None)
 
 
@@ -155,7 +155,7 @@ def post_of(number: int, message: int, version: int) -> Post:
     mark = "" if message % 3 == 0 else f" знак{number}к"
     text = f"{words}{mark} запись{number}х{message}в{version}" if mark else words
     edited = START + timedelta(days=40, minutes=version) if version else None
-    return Post(FIRST_CHANNEL + number, message, START + timedelta(hours=message), text, edited_at=edited)
+    return Post(FIRST_CHANNEL + number, message, START + timedelta(hours=message % 1000), text, edited_at=edited)
 
 
 async def settle(app: App, rng: random.Random) -> Town:
@@ -175,6 +175,7 @@ async def settle(app: App, rng: random.Random) -> Town:
         town.mine[asker.user_id or 0] = mine = set(rng.sample(range(OPEN, OPEN + CLOSED), CLOSED // 2))
         for number in mine:
             app.ledger.grant(asker.user_id or 0, FIRST_CHANNEL + number)
+        await app.verbs.alerts.add(asker, list(SUBJECTS)[place % ALERTED])
     return town
 
 
@@ -232,6 +233,31 @@ async def search(town: Town, place: int) -> None:
         town.end(one)
 
 
+async def story(town: Town, place: int) -> None:
+    """Ask what was said about a subject over time."""
+    one = town.begin("story", town.users[place])
+    try:
+        asker = await registered(town.app, place)
+        told_so = await town.app.verbs.story(town.rng.choice(list(SUBJECTS)), asker=asker, filters=Filters())
+        town.look(one, told_so)
+    finally:
+        town.end(one)
+
+
+async def notices(town: Town) -> None:
+    """Tell what waits to be told, as the bot does, each to its person."""
+    verbs = town.app.verbs
+    ones = {notice.user_id: town.begin("alert", notice.user_id) for notice in await verbs.notices.due(TELLERS)}
+    try:
+        due = [notice for notice in await verbs.notices.due(TELLERS) if notice.user_id in ones]
+        for notice in due:
+            town.look(ones[notice.user_id], [call.payload for call in await told(notice, verbs)])
+        await verbs.notices.queued([notice.id for notice in due])
+    finally:
+        for one in ones.values():
+            town.end(one)
+
+
 async def digest(town: Town, place: int) -> None:
     """Ask for a digest."""
     one = town.begin("digest", town.users[place])
@@ -243,21 +269,27 @@ async def digest(town: Town, place: int) -> None:
 
 
 async def post(town: Town, place: int) -> None:
-    """Open a post by its number, and what is related to it."""
+    """Open a post by its number."""
     one = town.begin("post", town.users[place])
     try:
         asker = await registered(town.app, place)
         key = town.rng.choice(list(town.posts))
         town.look(one, (await town.app.verbs.post(key, asker),))
-        related = getattr(town.app.verbs, "related", None)
-        if related is not None and town.rng.random() < 0.5:
-            town.counts["related"] += 1
-            town.look(one, (await related(key, asker=asker),))
         if town.dialogues and town.rng.random() < 0.3:
             _, question_id, owner = town.rng.choice(town.dialogues)
             if await town.app.verbs.question(question_id, asker) is not None and owner != one.user:
                 town.leaks.append("question: another's")
         town.look(one, await town.app.verbs.channels(asker))
+    finally:
+        town.end(one)
+
+
+async def related(town: Town, place: int) -> None:
+    """Look for posts on the subject of a post, which may be one of a closed channel."""
+    one = town.begin("related", town.users[place])
+    try:
+        asker = await registered(town.app, place)
+        town.look(one, (await town.app.verbs.related(town.rng.choice(list(town.posts)), asker=asker),))
     finally:
         town.end(one)
 
@@ -275,6 +307,7 @@ async def page(town: Town, client: httpx.AsyncClient) -> None:
             lambda: client.post("/ask", json={"question": text}, headers={"Accept": "text/event-stream"}),
             lambda: client.post("/search", json={"query": text, "channels": named}),
             lambda: client.post("/digest", json={"days": 60}),
+            lambda: client.post("/story", json={"subject": text}),
             lambda: client.get(f"/posts/{key[0]}/{key[1]}"),
             lambda: client.get(f"/posts/{key[0]}/{key[1]}/related"),
             lambda: client.get("/channels"),
@@ -312,14 +345,20 @@ class Wire(BaseSession):
 
 
 async def bot(town: Town, place: int, telegram: Bot, dispatcher: Any) -> None:
-    """Write to the bot, alone or in a group, or type its name in another's chat."""
+    """Write to the bot, alone or in a group, or type its name in another's chat, as a member or as a guest."""
     number = town.rng.randrange(10**9)
-    person = {"id": FIRST_PERSON + place, "is_bot": False, "first_name": f"П{place}", "username": f"person{place}"}
+    kind = town.rng.choice(["private", "private", "private", "group", "inline", "guest", "guest inline"])
+    is_guest = kind.startswith("guest")
+    first = FIRST_GUEST if is_guest else FIRST_PERSON
+    person = {"id": first + place, "is_bot": False, "first_name": f"П{place}", "username": f"person{place}"}
     person["language_code"] = "ru"
-    kind = town.rng.choice(["private", "private", "private", "group", "inline"])
-    text = town.rng.choice([*SUBJECTS, "/help", "/start", "/digest 60", "/missed", "что нового за месяц?"])
+    key, subject = town.rng.choice(list(town.posts)), town.rng.choice(list(SUBJECTS))
+    says = ["/help", "/start", "/digest 60", "/missed", "что нового за месяц?", f"/story {subject}"]
+    text = town.rng.choice([*SUBJECTS, *says])
     if kind == "private" and town.rng.random() < 0.3:
         text = f"/find @dvor{town.rng.randrange(OPEN + CLOSED)} {town.rng.choice(list(SUBJECTS))}"
+    elif kind == "private" and town.rng.random() < 0.1:
+        text = f"/related https://t.me/c/{key[0]}/{key[1]}"
     chat = {"id": FIRST_PERSON + place, "type": "private", "first_name": f"П{place}"}
     if kind == "group":
         chat = {"id": GROUP, "type": "supergroup", "title": "Соседи"}
@@ -330,7 +369,7 @@ async def bot(town: Town, place: int, telegram: Bot, dispatcher: Any) -> None:
     }
     if text.startswith("/"):
         update["message"]["entities"] = [{"type": "bot_command", "offset": 0, "length": len(text.split()[0])}]
-    if kind == "inline":
+    if kind.endswith("inline"):
         where = town.rng.choice(["sender", "group", "supergroup", "channel", "private"])
         query = {
             "id": str(number),
@@ -340,9 +379,11 @@ async def bot(town: Town, place: int, telegram: Bot, dispatcher: Any) -> None:
             "chat_type": where,
         }
         update = {"update_id": number, "inline_query": query}
-    one = town.begin(
-        f"bot {kind}", town.users[place], public=kind == "group" or (kind == "inline" and where != "sender")
-    )
+    elif is_guest:
+        update["guest_message"] = {**update.pop("message"), "chat": ELSEWHERE, "guest_query_id": str(number)}
+        update["guest_message"].update(text=f"@postfinder_bot {subject}", entities=[])
+    is_public = kind == "group" or is_guest or (kind == "inline" and where != "sender")
+    one = town.begin(f"bot {kind}", None if is_guest else town.users[place], public=is_public)
     token = CURRENT.set(one)
     try:
         calls = await dispatcher.feed_update(telegram, Update.model_validate(update, context={"bot": telegram}))
@@ -354,12 +395,16 @@ async def bot(town: Town, place: int, telegram: Bot, dispatcher: Any) -> None:
 
 
 async def change(town: Town) -> None:
-    """Give or take a right, open or close a channel, edit or remove a post."""
+    """Give or take a right, open or close a channel, write, edit or remove a post."""
     rng, ledger = town.rng, town.app.ledger
-    what = rng.choices(["right", "door", "edit", "remove"], [12, 2, 2, 1])[0]
+    what = rng.choices(["right", "door", "write", "edit", "remove"], [12, 2, 3, 2, 1])[0]
     number = rng.randrange(OPEN, OPEN + CLOSED)
     if what == "right":
         user = rng.choice(town.users)
+        if rng.random() < 0.5:  # of somebody who is about to be told of a post there
+            waiting = await town.app.verbs.notices.due(["alert"])
+            told_of = [(one.user_id, one.body["post"][0] - FIRST_CHANNEL) for one in waiting]
+            user, number = rng.choice([one for one in told_of if one[1] in town.mine[one[0]]] or [(user, number)])
         if number in town.mine[user]:
             await asyncio.to_thread(ledger.revoke, user, FIRST_CHANNEL + number)
             town.mine[user].discard(number)
@@ -380,6 +425,13 @@ async def change(town: Town) -> None:
             _widen(town, number, None)
             await asyncio.to_thread(ledger.set_open, FIRST_CHANNEL + number, True)
             town.counts["opening"] += 1
+    elif what == "write":
+        message = len(SUBJECTS) * (POSTS + town.counts["new post"]) + rng.randrange(ALERTED)
+        new = replace(post_of(rng.choice([number, rng.randrange(OPEN)]), message, 0), date=datetime.now(UTC))
+        town.counts["new post"] += 1
+        town.posts[new.key] = 0
+        await town.app.verbs.ingest([new])
+        await town.app.verbs.alerts.ring()
     elif what == "edit":
         key = rng.choice(list(town.posts))
         town.posts[key] = version = town.posts[key] + 1
@@ -429,10 +481,16 @@ async def live(town: Town, operations: int) -> None:
                         await change(town)
                 elif dice < 0.37:
                     await ask(town, place)
-                elif dice < 0.60:
+                elif dice < 0.53:
                     await search(town, place)
-                elif dice < 0.80:
+                elif dice < 0.57:
+                    await story(town, place)
+                elif dice < 0.59:
+                    await notices(town)
+                elif dice < 0.69:
                     await post(town, place)
+                elif dice < 0.80:
+                    await related(town, place)
                 elif dice < 0.83:
                     await digest(town, place)
                 elif dice < 0.91:
@@ -441,6 +499,7 @@ async def live(town: Town, operations: int) -> None:
                     await bot(town, place, telegram, dispatcher)
 
         await asyncio.gather(*(person() for _ in range(AT_ONCE)))
+        await notices(town)
     await courtesies.close()
 
 
@@ -471,21 +530,6 @@ class Remembering:
         return np.stack([self._kept[kind, text] for text in texts])
 
 
-@contextmanager
-def broken(how: Break) -> Iterator[None]:
-    """Make an appliance that forgets about rights: in its remembered answers, or where a post is opened."""
-    room: Any = Memory
-    place, visible = Memory.place, ROOM.visible_post
-    if how == "memory":
-        room.place = lambda self, text, channels, *more: place(self, text, (), *more)
-    elif how == "posts":
-        ROOM.visible_post = lambda ledger, key, asker: visible(ledger, key, replace(asker, sees_everything=True))
-    try:
-        yield
-    finally:
-        room.place, ROOM.visible_post = place, visible
-
-
 async def measure(
     operations: int, *, seed: int, how: Break = "none", embedder: Embedder | None = None
 ) -> dict[str, Any]:
@@ -494,7 +538,8 @@ async def measure(
     with tempfile.TemporaryDirectory() as folder, broken(how):
         ROOM.load_embedder = lambda *args, **more: Remembering(embedder or load(*args, **more))
         try:
-            config = Config(data_dir=Path(folder) / "data", weights_dir=ROOT / "weights", _env_file=None)
+            data = Path(folder) / "data"
+            config = Config(data_dir=data, weights_dir=ROOT / "weights", guests=True, quiet_hours="", _env_file=None)
             async with open_app(config) as app:
                 town = await settle(app, random.Random(seed))
                 began = perf_counter()
@@ -526,8 +571,8 @@ def run() -> dict[str, Any]:
     with ProcessPoolExecutor(TOWNS, mp_context=get_context("spawn")) as processes:
         towns = list(processes.map(whole, [OPERATIONS // TOWNS] * TOWNS, range(1, TOWNS + 1)))
         took_s = perf_counter() - began
-        broken_ones: tuple[Break, ...] = ("memory", "posts")
-        controls = list(processes.map(whole, [CONTROL_OPERATIONS] * 2, [TOWNS + 1] * 2, broken_ones))
+        many = len(BREAKS)
+        controls = list(processes.map(whole, [CONTROL_OPERATIONS] * many, [TOWNS + 1] * many, BREAKS))
     operations = sum(one["operations"] for one in towns)
     return {
         "operations": operations,
@@ -540,5 +585,5 @@ def run() -> dict[str, Any]:
         "people": PEOPLE,
         "channels": OPEN + CLOSED,
         "at_once": AT_ONCE,
-        "leaks_of_broken": {how: one["leaks"] for how, one in zip(broken_ones, controls, strict=True)},
+        "leaks_of_broken": {how: one["leaks"] for how, one in zip(BREAKS, controls, strict=True)},
     }

@@ -477,13 +477,24 @@ def _wait(wait: dict[str, Any]) -> str:
     return f"{alone:.0f} → {beside:.0f} ms ({wait['growth']:+.0%}) | {opening:.0f} ms"
 
 
+_FORGOTTEN = {
+    "memory": "in what is remembered",
+    "posts": "where a post is opened",
+    "story": "in stories",
+    "related": "among related posts",
+    "alerts": "when an alert is told",
+    "guests": "with guests",
+}
+
+
 def _rights(result: dict[str, Any]) -> str:
     broken = result["leaks_of_broken"]
     return (
         f"**Does anybody see what is closed to them?** {result['operations']:,} operations in {result['towns']} "
         f"communities of {result['people']} people and {result['channels']} channels, {result['at_once']} at once, by "
         f"every door, answers remembered, rights given and taken: **{result['leaks']} leaks**. With rights forgotten "
-        f"in what is remembered: {broken['memory']}; where a post is opened: {broken['posts']}."
+        + "; ".join(f"{where}: {broken[how]}" for how, where in _FORGOTTEN.items() if how in broken)
+        + "."
     )
 
 

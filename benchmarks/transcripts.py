@@ -1,24 +1,26 @@
 """Make the pictures of the bot's page: real conversations over the loopback Bot API, drawn as a phone shows them.
 
-Run as ``python -m benchmarks.transcripts`` in the project's folder.
+Run as ``python -m benchmarks.transcripts`` in the project's folder; names of scenes make theirs alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import html
 import itertools
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-from appliance import sample
+from appliance import community, sample
 from appliance.app import App, open_app
 from appliance.bot import run_bot
 from appliance.bot.pacing import Pace
@@ -26,14 +28,21 @@ from appliance.config import Config
 from appliance.journal import Journal
 from appliance.logs import configure_logs
 from appliance.schema import Channel, Post
+from appliance.telling import teller
 from appliance.texts import say
-from benchmarks.screenshots import FOLDER, MAX_BYTES, packed
+from benchmarks.screenshots import FOLDER, MAX_BYTES, furnish, packed
 from tests.servers.botapi import DEFAULT_TOKEN, BotApi
 from tests.servers.botapi_limits import Limits
 from tests.servers.botapi_text import cut
 from tests.servers.browser import Page, open_page
 
-ANNA, BORIS = 501, 502
+ANNA, BORIS, GLEB = 501, 502, 503
+MARIA, MIKHAIL = 504, 505  # a trusted member, a moderator
+OLGA = 7_000_000  # the owner of the furnished community
+NAMES = {  # and usernames
+    ANNA: ("Анна", "anna"), BORIS: ("Борис", "boris"), GLEB: ("Глеб", "gleb"), MARIA: ("Мария Ковалёва", "maria"),
+    MIKHAIL: ("Михаил", "misha"), OLGA: ("Ольга", "olga"),
+}  # fmt: skip
 GROUP = -1001500000777
 NEWS = Channel(id=1777000003, title="Новости двора", username="novosti_dvora")
 WIDTH = 390
@@ -42,6 +51,7 @@ LINKS = {"url", "mention", "hashtag", "bot_command", "email"}
 STYLE = Path(__file__).with_suffix(".css")
 THUMB = "M1 7h3v7H1zM5 7l3-6c1.6 0 2.1 1.1 1.7 2.6L9 6h4.4c1 0 1.5.9 1.3 1.9l-1.3 5c-.2.7-.7 1.1-1.4 1.1H5z"
 BELL = "M8 1c3 0 4.4 2.3 4.4 5v3l1.6 3H2l1.6-3V6C3.6 3.3 5 1 8 1zM6.3 13h3.4c0 1-.7 1.7-1.7 1.7s-1.7-.7-1.7-1.7z"
+STAR = "M8 .8 10.2 5.4 15.2 6.1 11.6 9.6 12.5 14.6 8 12.2 3.5 14.6 4.4 9.6.8 6.1 5.8 5.4z"
 SIGNS = {
     "👍": f'<path fill="#f4c13d" d="{THUMB}"/>',
     "👎": f'<path fill="#f4c13d" transform="rotate(180 8 8)" d="{THUMB}"/>',
@@ -55,6 +65,9 @@ SIGNS = {
     '<rect x="7" y="6" width="8" height="4.4" rx="2.2"/></g>',
     "🔔": f'<path fill="#f4c13d" d="{BELL}"/>',
     "🔕": f'<path fill="#f4c13d" d="{BELL}"/><path d="M2 2l12 12" stroke="#c33" stroke-width="1.8"/>',
+    "🕒": '<circle cx="8" cy="8" r="6.5" fill="#fff" stroke="#456" stroke-width="1.6"/>'
+    '<path d="M8 4v4h4" fill="none" stroke="#456" stroke-width="1.6"/>',
+    "⭐": f'<path fill="#f4c13d" d="{STAR}"/>',
     "📣": '<path fill="#e0533d" d="M2 6l9-4v12L2 10zM12 6c2 .5 2 3.5 0 4z"/>',
     "👁": '<path fill="#fff" stroke="#456" d="M1 8c4-6 10-6 14 0-4 6-10 6-14 0z"/>'
     '<circle cx="8" cy="8" r="2.5" fill="#456"/>',
@@ -69,13 +82,42 @@ class Talk:
     Attributes
     ----------
     chat : int
-        The chat that is drawn, as its person sees it.
+        The chat in which people write now.
+    me : int
+        Who sees it.
+    pages : dict
+        What was drawn, by the picture's name; empty for one picture of what is there at the end.
     """
 
     server: BotApi
     app: App
     journal: Journal
     chat: int = ANNA
+    me: int = ANNA
+    pages: dict[str, str] = field(default_factory=dict)
+
+    def turn_to(self, who: int) -> None:
+        """Go on in somebody's private chat, as they see it."""
+        self.chat = self.me = who
+
+    def draw(self, name: str) -> None:
+        """Draw what the chat shows now."""
+        self.pages[name] = page_of(self)
+
+    async def member(self, who: int, role: str = "") -> None:
+        """Let somebody be known, with a role."""
+        name, username = NAMES[who]
+        await self.app.verbs.register(
+            telegram_id=who, username=username, first_name=name, last_name=None, language="ru"
+        )
+        if role:
+            await self.app.verbs.access.set_role(f"telegram:{who}", role)
+
+    async def told(self, count: int) -> dict[str, Any]:
+        """Wait until the bot has said so many messages in the chat; return the last."""
+        await self.server.until(lambda: len(self.server.from_bot(self.chat)) >= count, 60)
+        await self.quiet()
+        return self.server.from_bot(self.chat)[-1]
 
     async def say(self, who: int, text: str, **more: Any) -> dict[str, Any]:
         """Let a person write and return what the bot says next in the chat."""
@@ -142,8 +184,86 @@ async def modes(talk: Talk) -> None:
     await talk.press(ANNA, shown, f"{say('mode_auto', 'ru')} ≥ 75")
 
 
+async def plan(talk: Talk) -> None:
+    """Look at one's plan, buy another with Stars, look again."""
+    await talk.app.verbs.plans.save_plan("Мастер", stars=250, per_day=200, per_month=None)
+    shown = await talk.say(ANNA, "/plan")
+    await talk.press(ANNA, shown, say("plan_buy", "ru", name="Мастер", stars=250))
+    link = talk.server.from_bot(ANNA)[-1]["reply_markup"]["inline_keyboard"][0][0]["url"]
+    query = talk.server.stars.begin(ANNA, link)
+    await talk.server.until(lambda: query in talk.server.stars.verdicts, 60)
+    talk.server.stars.pay(ANNA, link)
+    await talk.told(3)
+    await talk.say(ANNA, "/plan")
+
+
+async def unanswered(talk: Talk) -> None:
+    """Ask what no post says; a trusted member replies; who asked is told, who asks next is answered."""
+    question = "Сколько стоит прокат лодки?"
+    await talk.member(MARIA, "trusted")
+    await talk.say(ANNA, question)
+    talk.turn_to(BORIS)
+    await talk.say(BORIS, question)
+    talk.turn_to(MARIA)
+    await talk.say(MARIA, "/unanswered")
+    waits = await talk.told(2)
+    words = "Триста рублей в час. Лодки у Ильи на причале, звоните ему после шести."
+    await talk.say(MARIA, words, reply_to=waits["message_id"])
+    talk.draw("bot-unanswered")
+    talk.turn_to(ANNA)
+    await talk.told(2)
+    talk.draw("bot-reply")
+    talk.turn_to(GLEB)
+    await talk.say(GLEB, question)
+    talk.draw("bot-next-asker")
+
+
+async def correction(talk: Talk) -> None:
+    """Get an answer; its post is edited; hear of it and ask again."""
+    community.SETTLE_S = 0.0  # authors often edit twice; here nobody does
+    now = datetime.now(UTC)
+    post = Post(NEWS.id, 130, now, "Пропуск на парковку во дворе выдают по вторникам с 18 до 20 часов в правлении.")
+    await talk.app.verbs.ingest([post])
+    await talk.say(ANNA, "Когда выдают пропуск на парковку?")
+    text = "Пропуск на парковку во дворе выдают по четвергам с 19 до 21 часа в правлении."
+    await talk.app.verbs.ingest([replace(post, text=text, edited_at=datetime.now(UTC))])
+    told = await talk.told(2)
+    await talk.press(ANNA, told, say("ask_again", "ru"))
+    await talk.told(4)
+
+
+async def ban(talk: Talk) -> None:
+    """Be banned, appeal, be answered; and what the moderator sees."""
+    await talk.member(MIKHAIL, "moderator")
+    await talk.member(BORIS)
+    talk.turn_to(BORIS)
+    await talk.say(BORIS, "/quiet 23-8")
+    talk.turn_to(MIKHAIL)
+    await talk.say(MIKHAIL, "/ban @boris 3 дня реклама в чате")
+    talk.turn_to(BORIS)
+    banned = await talk.told(2)
+    await talk.say(BORIS, "Чем покрыть разделочную доску?")
+    await talk.press(BORIS, banned, say("appeal", "ru"))
+    talk.turn_to(MIKHAIL)
+    appeal = await talk.told(2)
+    talk.draw("bot-appeal")
+    await talk.press(MIKHAIL, appeal, say("appeal_lift", "ru"))
+    talk.turn_to(BORIS)
+    await talk.told(4)
+    talk.draw("bot-ban")
+
+
+async def stats(talk: Talk) -> None:
+    """Read the numbers, as the owner."""
+    await furnish(talk.app)
+    talk.turn_to(OLGA)
+    await talk.say(OLGA, "/stats")
+    await talk.told(2)
+
+
 SCENES: dict[str, Callable[[Talk], Awaitable[None]]] = {
     "bot-answer": answer, "bot-search": search, "bot-alert": alert, "bot-group": group, "bot-modes": modes,
+    "bot-plan": plan, "bot-unanswered": unanswered, "bot-correction": correction, "bot-ban": ban, "bot-stats": stats,
 }  # fmt: skip
 
 
@@ -192,8 +312,10 @@ def with_signs(page: str) -> str:
     return page
 
 
-def bubble(message: dict[str, Any], me: int, bot_id: int, *, is_group: bool) -> str:
-    """Return a message as HTML: its author in a group, what it replies to, its text and its buttons."""
+def bubble(message: dict[str, Any], me: int, bot_id: int, *, is_group: bool, picture: bytes = b"") -> str:
+    """Return a message as HTML: its author in a group, what it replies to, its picture, its text and its buttons."""
+    if (payment := message.get("successful_payment")) is not None:
+        return f'<div class="s">Вы перевели {payment["total_amount"]} ⭐ боту PostFinder</div>'
     sender = message["from"]
     is_mine = sender["id"] == me
     who = f'<div class="who">{html.escape(sender["first_name"])}</div>' if is_group and not is_mine else ""
@@ -203,6 +325,8 @@ def bubble(message: dict[str, Any], me: int, bot_id: int, *, is_group: bool) -> 
     when = f"{datetime.fromtimestamp(message['date'], UTC):%H:%M}"
     ticks = " ✓✓" if is_mine and sender["id"] != bot_id else ""
     body = drawn(message.get("text", ""), message.get("entities", []))
+    if picture:
+        body = f'<img src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
     keys = ""
     for row in message.get("reply_markup", {}).get("inline_keyboard", []):
         names = "".join(f"<span>{html.escape(key['text'])}</span>" for key in row)
@@ -214,12 +338,15 @@ def bubble(message: dict[str, Any], me: int, bot_id: int, *, is_group: bool) -> 
 
 
 def page_of(talk: Talk) -> str:
-    """Return a chat as a page of a phone, as Anna sees it."""
-    server, is_group = talk.server, talk.chat == GROUP
-    messages = [*server.seen(talk.chat), *(server.modes.whispered(ANNA, talk.chat) if is_group else [])]
+    """Return a chat as a page of a phone, as one person sees it."""
+    server, is_group, bot_id = talk.server, talk.chat == GROUP, talk.server.me["id"]
+    messages = [*server.seen(talk.chat), *(server.modes.whispered(talk.me, talk.chat) if is_group else [])]
     title = server.chats[talk.chat]["title"] if is_group else "PostFinder"
     under = "группа" if is_group else "бот"
-    rows = "".join(bubble(message, ANNA, server.me["id"], is_group=is_group) for message in messages)
+    rows = ""
+    for message in messages:
+        picture = server.pictures.get((talk.chat, message["message_id"]), b"")
+        rows += bubble(message, talk.me, bot_id, is_group=is_group, picture=picture)
     style = STYLE.read_text("utf-8")
     return (
         '<!doctype html><html lang="ru"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -232,13 +359,15 @@ def page_of(talk: Talk) -> str:
 async def talking(app: App, folder: Path) -> AsyncIterator[Talk]:
     """Run the bot against a server of its own."""
     async with BotApi(limits=Limits(speed=1000)) as server:
-        server.add_user(ANNA, "Анна")
-        server.add_user(BORIS, "Борис")
+        for who, (name, username) in NAMES.items():
+            server.add_user(who, name, username=username)
         server.add_group(GROUP, "Соседи")
         server.admins[GROUP] = {ANNA, server.me["id"]}
         with Journal.open(folder) as journal:
+            verbs = replace(app.verbs, community=replace(app.verbs.community, journal=journal))
+            verbs.admission._tell = teller(journal, has_bot=True)
             work = run_bot(
-                app.verbs, token=DEFAULT_TOKEN, api_base=server.url, journal=journal, pace=Pace(speed=1000), grace_s=1.0
+                verbs, token=DEFAULT_TOKEN, api_base=server.url, journal=journal, pace=Pace(speed=1000), grace_s=1.0
             )
             task = asyncio.create_task(work)
             try:
@@ -275,29 +404,35 @@ def pack(file: Path) -> None:
     log.info("picture", file=file.name, bytes=len(png))
 
 
-async def make(folder: Path) -> None:
-    """Hold every conversation and write its picture.
+async def make(folder: Path, names: Collection[str] = ()) -> None:
+    """Hold conversations and write their pictures.
 
     Parameters
     ----------
     folder : Path
         Where they go.
+    names : collection of str
+        Of scenes; none is all.
     """
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        config = Config().model_copy(update={"data_dir": scratch / "data", "quiet_hours": ""})
+        settings = {"data_dir": scratch / "data", "quiet_hours": "", "plans": True, "free_per_day": 20}
+        config = Config().model_copy(update=settings)
         async with open_app(config) as app, open_page() as page:
             with sample.export() as path:
                 async for _ in app.verbs.import_export(path, username=sample.USERNAME):
                     pass
             app.ledger.save_channel(NEWS)
             for scene, play in SCENES.items():
+                if names and scene not in names:
+                    continue
                 async with talking(app, scratch / f"{scene}.sqlite") as talk:
                     await play(talk)
-                    await take(page, page_of(talk), folder / f"{scene}.png", scratch / f"{scene}.html")
+                    for name, content in (talk.pages or {scene: page_of(talk)}).items():
+                        await take(page, content, folder / f"{name}.png", scratch / f"{name}.html")
 
 
 if __name__ == "__main__":
     configure_logs("auto")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    asyncio.run(make(FOLDER))
+    asyncio.run(make(FOLDER, sys.argv[1:]))

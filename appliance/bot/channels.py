@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import structlog
 from aiogram import Bot, F, Router
 from aiogram.enums import ChatMemberStatus
-from aiogram.exceptions import AiogramError
 from aiogram.filters import Command, CommandObject
-from aiogram.methods import EditMessageReplyMarkup
+from aiogram.methods import EditMessageReplyMarkup, GetChatMember
 from aiogram.types import (
     CallbackQuery,
     ChatMemberUpdated,
@@ -20,6 +18,7 @@ from aiogram.utils.formatting import Bold, Text
 
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
+from appliance.bot.patience import ASKED_S, patiently
 from appliance.bot.reading import SUPERGROUP, bare_id, channel_of, post_of
 from appliance.bot.render import inert
 from appliance.bot.who import Calls, language_of, toast, who_asks, without_buttons
@@ -28,8 +27,6 @@ from appliance.pool import DECIDE, PoolEntry
 from appliance.schema import ChannelState, Language
 from appliance.texts import count, say
 from appliance.verbs import Verbs
-
-log = structlog.get_logger()
 
 SHOWN = 20  # channels of the pool in one message
 MARKS = {"approved": "✅", "waiting": "⏳", "refused": "🚫"}
@@ -188,13 +185,9 @@ async def agreed(query: CallbackQuery, bot: Bot, verbs: Verbs, courtesies: Court
     language = language_of(query.from_user)
     _, what, channel_id = (query.data or "").split(":")
     user_id = await verbs.privacy.user_id(query.from_user.id)
-    try:
-        standing = await bot.get_chat_member(-SUPERGROUP - int(channel_id), query.from_user.id)
-        is_theirs = standing.status in {ChatMemberStatus.CREATOR, ChatMemberStatus.ADMINISTRATOR}
-    except AiogramError as error:
-        log.info("a channel's admins are not told", kind=type(error).__name__)
-        is_theirs = False
-    if not is_theirs:
+    asked = GetChatMember(chat_id=-SUPERGROUP - int(channel_id), user_id=query.from_user.id)
+    standing = await patiently(bot, asked, ASKED_S)
+    if standing is None or standing.status not in {ChatMemberStatus.CREATOR, ChatMemberStatus.ADMINISTRATOR}:
         toast(query, courtesies, say("not_allowed", language))
         return []
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from aiogram.methods import EditMessageText, SendChatAction, SendMessage, SendMe
 from aiogram.types import Message, ReplyParameters
 
 from appliance.bot.pacing import Pacer
+from appliance.bot.patience import patiently
 from appliance.bot.render import draft_text
 from appliance.schema import Language, Sentence
 from appliance.texts import say
@@ -58,7 +60,7 @@ class Courtesies:
         self._placing: dict[int, asyncio.Task[int | None]] = {}  # messages that are to stand for answers, by update
         self.has_drafts = True
 
-    def offer(self, method: TelegramMethod[Any], *, counts: bool = False) -> bool:
+    def offer(self, method: TelegramMethod[Any], *, counts: bool = False, within_s: float = 0.0) -> bool:
         """Make a call soon, or drop it when Telegram is busy.
 
         Parameters
@@ -66,6 +68,8 @@ class Courtesies:
         method : TelegramMethod
         counts : bool
             Whether it counts against the chat's limit, as a draft does.
+        within_s : float
+            For how long to make it again while Telegram is busy or away, where somebody waits for it.
 
         Returns
         -------
@@ -73,13 +77,14 @@ class Courtesies:
             False when it was dropped.
         """
         chat_id = getattr(method, "chat_id", None)
-        if len(self._tasks) >= AT_ONCE or self._pacer.is_blocked(chat_id):
+        if len(self._tasks) >= AT_ONCE or (within_s <= 0 and self._pacer.is_blocked(chat_id)):
             return False
         if counts:
             if self._pacer.wait_s(chat_id, spare=True) > 0:
                 return False
             self._pacer.sent(chat_id)
-        task = asyncio.create_task(self._call(method, chat_id))
+        call = self._call(method, chat_id) if within_s <= 0 else self._insist(method, chat_id, within_s)
+        task = asyncio.create_task(call)
         self._tasks[task] = chat_id
         task.add_done_callback(self._tasks.pop)
         return True
@@ -93,6 +98,13 @@ class Courtesies:
             self.has_drafts = self.has_drafts and not isinstance(method, SendMessageDraft)
         except AiogramError as error:
             log.debug("courtesy lost", method=method.__api_method__, kind=type(error).__name__)
+
+    async def _insist(self, method: TelegramMethod[Any], chat_id: int | None, within_s: float) -> None:
+        clock = asyncio.get_running_loop().time
+        ends = clock() + within_s
+        await asyncio.sleep(min(within_s, self._pacer.wait_s(chat_id)))
+        if await patiently(self._bot, method, ends - clock(), partial(self._pacer.block, chat_id)) is None:
+            log.debug("courtesy lost", method=method.__api_method__, kind="no answer in time")
 
     async def close(self) -> None:
         """Drop what is under way."""

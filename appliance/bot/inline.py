@@ -29,6 +29,7 @@ from appliance.verbs import Verbs
 PER_PAGE, MOST = 10, 50
 CACHE_S = 5  # a person's own results, on Telegram's side, whatever chat they type in
 EXCERPT_CHARS = 600
+ANSWER_S = 8.0  # while Telegram fails, results are offered again for so long: the person still looks
 PLAIN = LinkPreviewOptions(is_disabled=True)
 
 
@@ -71,7 +72,7 @@ async def inline(query: InlineQuery, verbs: Verbs, courtesies: Courtesies) -> Ca
         next_offset=str(more) if len(results) == PER_PAGE and more < MOST else "",
         button=InlineQueryResultsButton(text=say(hint, language), start_parameter="inline") if hint else None,
     )
-    courtesies.offer(answer)  # worth nothing later: it never lies in the outbox
+    courtesies.offer(answer, within_s=ANSWER_S)  # worth nothing later: it never lies in the outbox
     return []
 
 

@@ -8,14 +8,14 @@ import time
 from aiogram import Bot, F, Router
 from aiogram.dispatcher.event.bases import SkipHandler
 from aiogram.enums import ChatMemberStatus
-from aiogram.exceptions import AiogramError
 from aiogram.filters import Command, CommandObject
-from aiogram.methods import EditMessageText
+from aiogram.methods import EditMessageText, GetChatAdministrators, GetChatMember
 from aiogram.types import CallbackQuery, ChatMemberUpdated, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.formatting import Text
 
 from appliance.bot.courtesies import Courtesies, topic_of
 from appliance.bot.outgoing import messages_for, outgoing
+from appliance.bot.patience import ASKED_S, patiently
 from appliance.bot.who import GROUPS, Calls, is_addressed, language_of, toast, who_asks
 from appliance.chats import CONFIDENCES, WAYS, Mode
 from appliance.ranking import QUESTION_LEMMAS
@@ -114,9 +114,8 @@ async def is_administrator(bot: Bot, chat_id: int, user_id: int) -> bool:
     known = _admins.get((chat_id, user_id))
     if known is not None and known[0] > time.monotonic():
         return known[1]
-    try:
-        member = await bot.get_chat_member(chat_id, user_id)
-    except AiogramError:
+    member = await patiently(bot, GetChatMember(chat_id=chat_id, user_id=user_id), ASKED_S)
+    if member is None:
         return False
     if len(_admins) > 10_000:
         _admins.clear()
@@ -127,11 +126,8 @@ async def is_administrator(bot: Bot, chat_id: int, user_id: int) -> bool:
 
 async def listening_admins(bot: Bot, chat_id: int, verbs: Verbs) -> list[int]:
     """Return the ledger's ids of a chat's administrators whom the bot knows."""
-    try:
-        members = await bot.get_chat_administrators(chat_id)
-    except AiogramError:
-        return []
-    found = [await verbs.privacy.user_id(member.user.id) for member in members if not member.user.is_bot]
+    members = await patiently(bot, GetChatAdministrators(chat_id=chat_id), ASKED_S)
+    found = [await verbs.privacy.user_id(member.user.id) for member in members or () if not member.user.is_bot]
     return [user_id for user_id in found if user_id is not None]
 
 

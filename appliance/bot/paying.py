@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from aiogram import Bot, F, Router
-from aiogram.exceptions import (
-    AiogramError,
-    ClientDecodeError,
-    TelegramNetworkError,
-    TelegramRetryAfter,
-    TelegramServerError,
-)
 from aiogram.filters import Command, CommandObject
 from aiogram.methods import (
     AnswerPreCheckoutQuery,
@@ -23,7 +15,6 @@ from aiogram.methods import (
     EditMessageReplyMarkup,
     EditUserStarSubscription,
     SendMessage,
-    TelegramMethod,
 )
 from aiogram.types import (
     CallbackQuery,
@@ -37,6 +28,7 @@ from aiogram.utils.formatting import Code, Text
 
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
+from appliance.bot.patience import patiently
 from appliance.bot.render import inert
 from appliance.bot.who import Calls, language_of, said, toast, who_asks
 from appliance.errors import PostFinderError
@@ -49,11 +41,9 @@ from appliance.verbs import Verbs
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
 BUTTON = "$:"
 CHECKOUT_S = 8.0  # Telegram waits 10
 INVOICE_S = 6.0
-TRY_S = 3.0  # a call of these
 STAFF = frozenset({"owner", "admin"})
 
 
@@ -347,39 +337,6 @@ async def ended_told(notice: Notice, verbs: Verbs) -> list[SendMessage]:
     free = limits_words(verbs.plans.allowance(user_id).plan, language)
     words = say("plan_ended", language, name=bought.name, until=date(until, language), limits=free)
     return [SendMessage(chat_id=notice.telegram_id, text=words)]
-
-
-async def patiently(bot: Bot, call: TelegramMethod[T], within_s: float) -> T | None:
-    """Make a call that cannot wait in the outbox, again while Telegram is busy or away; None when time is up.
-
-    Parameters
-    ----------
-    bot : Bot
-    call : TelegramMethod
-        Harmless when made twice.
-    within_s : float
-
-    Returns
-    -------
-    object or None
-        The result; None too when Telegram refuses for good.
-    """
-    loop = asyncio.get_running_loop()
-    ends, wait_s = loop.time() + within_s, 0.1
-    while (left := ends - loop.time()) > 0:
-        try:
-            return await bot(call, request_timeout=max(1, round(min(left, TRY_S))))
-        except TelegramRetryAfter as error:
-            pause = float(error.retry_after)
-        except (TelegramServerError, TelegramNetworkError, ClientDecodeError):
-            pause, wait_s = wait_s, wait_s * 2
-        except AiogramError as error:
-            log.info("call refused", method=call.__api_method__, kind=type(error).__name__)
-            return None
-        if loop.time() + pause >= ends:
-            return None
-        await asyncio.sleep(pause)
-    return None
 
 
 def _moment(value: Any) -> datetime:

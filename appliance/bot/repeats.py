@@ -7,12 +7,11 @@ from dataclasses import replace
 import structlog
 from aiogram import Bot, F, Router
 from aiogram.dispatcher.event.bases import SkipHandler
-from aiogram.enums import ChatMemberStatus
-from aiogram.exceptions import AiogramError
 from aiogram.filters import Command, CommandObject
 from aiogram.types import Message
 from aiogram.utils.formatting import Text, TextLink
 
+from appliance.bot.modes import is_administrator
 from appliance.bot.outgoing import messages_for
 from appliance.bot.reading import bare_id
 from appliance.bot.render import packed, source_quotes
@@ -110,12 +109,7 @@ async def may_switch(message: Message, bot: Bot, verbs: Verbs, user_id: int | No
         return True
     if message.from_user is None:
         return False
-    try:
-        standing = await bot.get_chat_member(message.chat.id, message.from_user.id)
-    except AiogramError as error:
-        log.info("a group's admins are not told", kind=type(error).__name__)
-        return False
-    return standing.status in {ChatMemberStatus.CREATOR, ChatMemberStatus.ADMINISTRATOR}
+    return await is_administrator(bot, message.chat.id, message.from_user.id)
 
 
 async def moved(message: Message, verbs: Verbs) -> Calls:

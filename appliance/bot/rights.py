@@ -8,13 +8,14 @@ import structlog
 from aiogram import Bot, F, Router
 from aiogram.exceptions import AiogramError
 from aiogram.filters import Command, CommandObject
-from aiogram.methods import AnswerCallbackQuery, EditMessageReplyMarkup
+from aiogram.methods import EditMessageReplyMarkup
 from aiogram.types import BufferedInputFile, CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.formatting import Text
 
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.paying import end_renewal
+from appliance.bot.who import toast
 from appliance.errors import PostFinderError
 from appliance.journal import Outgoing
 from appliance.privacy import NOTICE_VERSION
@@ -96,20 +97,20 @@ async def pressed(query: CallbackQuery, bot: Bot, verbs: Verbs, courtesies: Cour
     language = _language(query.from_user)
     telegram_id = query.from_user.id
     if query.message is None or query.message.chat.type != "private":
-        _toast(query, courtesies, say("bad_button", language))
+        toast(query, courtesies, say("bad_button", language))
         return []
     if query.data == AGREE:
         user_id = await verbs.privacy.user_id(telegram_id)
         if user_id is not None:
             await verbs.privacy.agree(user_id)
-        _toast(query, courtesies, say("agreed" if user_id is not None else "bad_button", language))
+        toast(query, courtesies, say("agreed" if user_id is not None else "bad_button", language))
         return []
     if query.data == KEEP:
-        _toast(query, courtesies, say("kept", language))
+        toast(query, courtesies, say("kept", language))
         edit = EditMessageReplyMarkup(chat_id=query.message.chat.id, message_id=query.message.message_id)
         return [outgoing(edit, priority="draft")]
     if query.data != ERASE:
-        _toast(query, courtesies, say("bad_button", language))
+        toast(query, courtesies, say("bad_button", language))
         return []
     user_id = await verbs.privacy.user_id(telegram_id)
     await end_renewal(bot, telegram_id, [one for one in verbs.plans.paid_for(user_id or 0) if one.renews])
@@ -118,14 +119,10 @@ async def pressed(query: CallbackQuery, bot: Bot, verbs: Verbs, courtesies: Cour
         words = say("erased", language, receipt=receipt.receipt_id, when=f"{receipt.erased_at:%Y-%m-%d %H:%M} UTC")
     except PostFinderError:
         words = say("nothing_kept", language)
-    _toast(query, courtesies, None)
+    toast(query, courtesies, None)
     with suppress(AiogramError):
         await bot.send_message(query.message.chat.id, words)
     return []
-
-
-def _toast(query: CallbackQuery, courtesies: Courtesies, text: str | None) -> None:
-    courtesies.offer(AnswerCallbackQuery(callback_query_id=query.id, text=text))
 
 
 def _language(user: object) -> Language:

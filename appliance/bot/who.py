@@ -23,6 +23,7 @@ DialogueOf = Callable[[int, int], Awaitable[str | None]]
 Calls = list[Outgoing]
 
 GROUPS = {"group", "supergroup"}
+TOAST_S = 5.0  # while Telegram fails, a press is answered again for so long: its button spins
 ANONYMOUS = {777000, 1087968824, 136817688}  # Telegram's own accounts that speak for channels and hidden admins
 _CHANNEL = re.compile(r"(?:@|(?:https?://)?t\.me/)([A-Za-z]\w{3,31})/?\Z", re.ASCII)
 
@@ -79,7 +80,7 @@ async def replied_dialogue(message: Message, bot: Bot, dialogue_of: DialogueOf) 
 
 def toast(query: CallbackQuery, courtesies: Courtesies, text: str | None) -> None:
     """Answer a press of a button with a passing word, or with none."""
-    courtesies.offer(AnswerCallbackQuery(callback_query_id=query.id, text=text))
+    courtesies.offer(AnswerCallbackQuery(callback_query_id=query.id, text=text), within_s=TOAST_S)
 
 
 def said(error: PostFinderError, language: Language) -> str:

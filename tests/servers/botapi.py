@@ -90,6 +90,7 @@ class BotApi:
         self.faults: list[Fault] = []
         self.calls: list[tuple[float, str, Any, int]] = []  # (monotonic time, method, chat id, HTTP status)
         self.documents: list[tuple[int, bytes]] = []  # (chat id, content), pictures among them
+        self.pictures: dict[tuple[int, int], bytes] = {}  # by chat and message
         self.drafts: list[JsonObject] = []
         self.actions: list[tuple[int, str]] = []
         self.callback_answers: dict[str, JsonObject] = {}
@@ -120,7 +121,7 @@ class BotApi:
             "getWebhookInfo": self._get_webhook_info,
             "sendMessage": self._send_message,
             "sendDocument": self._send_document,
-            "sendPhoto": self._send_document,
+            "sendPhoto": self._send_photo,
             "sendMessageDraft": self._send_draft,
             "editMessageText": self._edit_message,
             "editMessageReplyMarkup": self._edit_message,
@@ -481,6 +482,11 @@ class BotApi:
             raise BadCallError("Bad Request: there is no document in the request")
         sent = await self._send_message({**params, "text": params.get("caption") or "…", "entities": []})
         self.documents.append((int(params["chat_id"]), content))
+        return sent
+
+    async def _send_photo(self, params: JsonObject) -> Any:
+        sent = await self._send_document(params)
+        self.pictures[sent["chat"]["id"], sent["message_id"]] = params["photo"]
         return sent
 
     async def _send_draft(self, params: JsonObject) -> Any:
