@@ -110,15 +110,16 @@ async def test_nothing_is_acknowledged_that_cannot_be_stored(
 
 
 async def test_poison_is_quarantined_and_the_rest_flow_on(server: BotApi, journal: Journal) -> None:
+    first = server._next_update_id
     server.say(ANNA, "раз")
-    server.push_raw('{"update_id": 700000002, "message": {broken')
-    server.push_raw("[" * 100_000 + '"update_id": 700000003')
+    server.push_raw(f'{{"update_id": {first + 1}, "message": {{broken')
+    server.push_raw("[" * 100_000 + f'"update_id": {first + 2}')
     server.say(ANNA, "два")
-    server.push_raw('{"update_id": 700000005, "message": {"text": "\\ud800"}}', 700000005)
+    server.push_raw(f'{{"update_id": {first + 4}, "message": {{"text": "\\ud800"}}}}', first + 4)
     server.say(ANNA, "три")
     async with polling(server, journal):
         await server.until(lambda: not server.pending())
-    assert [update.update_id for update in journal.quarantined()] == [700000003, 700000002]
+    assert [update.update_id for update in journal.quarantined()] == [first + 2, first + 1]
     assert [json.loads(update.raw)["message"]["text"] for update in journal.next_pending()] == [
         "раз", "два", "\ud800", "три",
     ]  # fmt: skip

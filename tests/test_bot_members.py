@@ -304,6 +304,31 @@ async def test_a_whisper_is_seen_by_its_asker_who_may_publish_it(town: Town) -> 
         assert len(town.server.from_bot(GROUP)) == 2
 
 
+async def test_what_was_closed_meanwhile_is_not_published(town: Town, app: App) -> None:
+    town.server.admins[GROUP] = {ANNA, CHLOE}
+    river = next(one.channel.id for one in app.ledger.channels() if one.channel.username == sample.USERNAME)
+    try:
+        async with town.bot() as journal:
+            town.server.modes.whisper(BORIS, f"/whisper {KNOWN}", GROUP)
+            await town.quiet(journal)
+            await town.ask(CHLOE, "/help")
+            shown = await town.ask(ANNA, "/mode", chat=GROUP)
+            await pressed(town, journal, ANNA, shown, say("mode_admins", "ru"), GROUP)
+            await town.ask(BORIS, f"@postfinder_bot {KNOWN}", chat=GROUP)
+            await town.server.until(lambda: len(town.server.from_bot(CHLOE)) == 3)
+            before = len(town.server.from_bot(GROUP))
+            app.ledger.set_open(river, False)
+            town.server.press_whispered(BORIS, GROUP, say("publish", "ru"))
+            await town.quiet(journal)
+            assert len(town.server.from_bot(GROUP)) == before
+            draft = town.server.from_bot(CHLOE)[-1]
+            assert await pressed(town, journal, CHLOE, draft, say("publish", "en")) == say("held_closed", "en")
+            said = [message["text"] for message in town.server.from_bot(GROUP)[before:]]
+            assert said == [say("draft_dropped", "ru")]
+    finally:
+        app.ledger.set_open(river, True)
+
+
 async def test_where_a_whisper_is_refused_it_goes_to_the_private_chat(town: Town) -> None:
     town.server.admins[GROUP] = {ANNA}  # the bot is no administrator, and nobody pressed anything lately
     async with town.bot() as journal:

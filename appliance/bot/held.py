@@ -212,7 +212,9 @@ async def decided(
     if calls is None:
         toast(query, courtesies, say("held_gone", language))
         return []
-    toast(query, courtesies, say("published" if read["act"] == "p" else "dropped", language))
+    is_wanted = read["act"] == "p"
+    is_open = is_wanted and await _is_still_open(calls[0]["question_id"], Asker(owner or None), verbs)
+    toast(query, courtesies, say("published" if is_open else "held_closed" if is_wanted else "dropped", language))
     if message.ephemeral_message_id is not None:
         gone = DeleteEphemeralMessage(
             chat_id=chat_id, receiver_user_id=query.from_user.id, ephemeral_message_id=message.ephemeral_message_id
@@ -220,10 +222,18 @@ async def decided(
         tidy: Calls = [outgoing(gone, priority="draft")]
     else:
         tidy = [_without_ours(message)]
-    if read["act"] == "p":
+    if is_open:
         return [*(Outgoing(**call) for call in calls), *tidy]
+    if is_own and is_wanted:  # a whisper: nobody else was waiting for it
+        return tidy
     words = say("draft_dropped", await verbs.talks.language(owner) or language)
     return [*_instead(calls[0]["payload"], words), *tidy]
+
+
+async def _is_still_open(question_id: str, asker: Asker, verbs: Verbs) -> bool:
+    """Whether the posts that an answer leans on are there and may be read by a whole group now."""
+    row = await verbs.question(question_id, asker)
+    return row is not None and all([await verbs.post(key, asker) is not None for key in row.posts])
 
 
 def _without_ours(message: Message) -> Outgoing:

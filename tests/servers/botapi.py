@@ -7,6 +7,7 @@ it would call Telegram. Calls are checked against the machine-readable schema wh
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import time
@@ -30,6 +31,7 @@ JsonObject = dict[str, Any]
 
 SCHEMA_FILE = Path(__file__).parents[3] / "shared" / "data" / "botapi" / "api.json"
 DEFAULT_TOKEN = "1000001:loopback-token-for-tests"  # the part before the colon is the bot's id, as Telegram has it
+_FIRST_UPDATE_IDS = itertools.count(700_000_001, 1_000_000)  # of each server: an update's id never comes again
 OFF_BY_DEFAULT = {"chat_member", "message_reaction", "message_reaction_count"}
 UNLIMITED = {"sendChatAction"}
 ADMIN_RIGHTS = (
@@ -102,7 +104,7 @@ class BotApi:
         self.webhook_failures = 0
         self._open_callbacks: set[str] = set()
         self._updates: dict[int, str] = {}  # raw JSON by update id, in order
-        self._next_update_id = 700_000_001
+        self._next_update_id = next(_FIRST_UPDATE_IDS)
         self._next_id = 0
         self._allowed: set[str] | None = None
         self._poll = 0
