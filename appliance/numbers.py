@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from appliance.ledger import Ledger
+from appliance.ranking import QUESTION_LEMMAS
 from appliance.schema import QuestionRow
 from appliance.text import first_line, lemmas
 
@@ -16,6 +17,10 @@ FEWEST = 3  # people, under whom a count stays unsaid
 LISTED = 8
 READ = 3000  # newest questions whose words are compared
 ALIKE = 0.5  # share of lemmas in common, from which questions speak of the same
+EMPTY = QUESTION_LEMMAS | set(  # lemmas that do not say what a question is about
+    "для есть быть это этот при про над под без или ваш наш мочь можно нужно надо хотеть бывать"
+    " the and for are is was can does there with from have has you your our any".split()
+)
 WAITS = {"search": "found", "links": "links", "first_token": "first_word", "complete": "answer"}
 
 
@@ -123,7 +128,7 @@ def gaps(rows: Sequence[QuestionRow]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``words`` that the questions of a group share, ``questions`` and ``people``; no question itself.
+        ``words`` that the questions of a group share, as asked; ``questions`` and ``people``; no question itself.
     """
     groups: list[tuple[set[str], list[tuple[QuestionRow, frozenset[str]]]]] = []
     for row in rows:
@@ -141,7 +146,9 @@ def gaps(rows: Sequence[QuestionRow]) -> list[dict[str, Any]]:
     for core, members in groups:
         who = {row.user_id or row.dialogue_id for row, _ in members}
         if len(who) >= FEWEST and core:
-            found.append({"words": " ".join(sorted(core)), "questions": len(members), "people": len(who)})
+            asked = [word for word in dict.fromkeys(lemmas(members[0][0].query)) if word in core]
+            telling = [word for word in asked if word not in EMPTY] or asked
+            found.append({"words": " ".join(telling), "questions": len(members), "people": len(who)})
     return sorted(found, key=lambda one: -one["people"])[:LISTED]
 
 

@@ -245,7 +245,7 @@ async def paid(message: Message, verbs: Verbs) -> Calls:
         name=bought.name if bought else "",
         until=date(held.valid_to or datetime.now(UTC), asker.language),
     )
-    return messages_for(message, [inert(words)])
+    return messages_for(message, [Text(words)])  # the name is an administrator's; /plan is to be pressed
 
 
 async def refunded(message: Message, verbs: Verbs) -> Calls:

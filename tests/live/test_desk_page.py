@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.app import App
-from appliance.schema import Channel
+from appliance.schema import Asker, Channel, Filters
 from benchmarks.screenshots import furnish
 from tests.live.test_page import opened
 from tests.servers.browser import CHROMIUM, Page
@@ -74,6 +74,15 @@ async def test_what_is_pressed_is_done(tmp_path: Path) -> None:
         await press(page, "Отклонить", line="Клуб соседей")  # it has no posts: nothing to ask
         await page.until("!document.querySelector('#desk').textContent.includes('Клуб соседей')")
         assert state_of(app, CLUB) == "refused"
+        waits = "Есть ли парковка для лодок?"
+        await press(page, "Ответить", line=waits)
+        await page.do("document.querySelector('dialog textarea').value = 'Лодки ставят у причала, место — 300 ₽.'")
+        await press(page, "Ответить", within="dialog")
+        await page.until(
+            f"![...document.querySelectorAll('#desk li')].some((one) => one.textContent.includes('{waits}'))"
+        )
+        answer = (await app.verbs.search("парковка для лодок", asker=Asker(owner), filters=Filters())).found[0]
+        assert (answer.post.author, "у причала" in answer.post.text) == ("Ольга Речная", True)
         asked = app.ledger.community.faq("proposed")[0]
         await press(page, "Одобрить", line=asked.text)
         await press(page, "Не показывать", line=asked.text)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from appliance.schema import MEMBERS_ANSWERS
 from appliance.verbs import Verbs
 from appliance.web.admin import json_of
 
@@ -28,6 +29,12 @@ class DropBody(BaseModel):
     question_id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
 
 
+class AnswerBody(DropBody):
+    """An answer to a question that waits."""
+
+    text: str = Field(min_length=1, max_length=20_000)
+
+
 class FaqBody(DropBody):
     """A decision about a frequent question."""
 
@@ -45,6 +52,16 @@ def routes(verbs: Verbs, who: Any) -> APIRouter:
         pool = [entry for entry in await verbs.pool.entries() if entry.state == "waiting"]
         faq = await verbs.community.faq("proposed", "approved")
         return json_of({"queue": await verbs.community.queue(50), "faq": faq, "pool": pool})
+
+    @router.post("/answer")
+    async def answer(request: Request, body: AnswerBody) -> Response:
+        """Answer a question that waits: its askers are told, and the next one finds it."""
+        keeper = await who(request)
+        found = await verbs.admission.member(keeper.user_id)
+        kept = await verbs.community.reply(
+            body.question_id, body.text, author=found.name if found else "", user_id=keeper.user_id
+        )
+        return json_of({"is_open": kept.corpus_id == MEMBERS_ANSWERS})
 
     @router.post("/drop")
     async def drop(request: Request, body: DropBody) -> Response:

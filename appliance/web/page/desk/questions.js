@@ -1,7 +1,7 @@
 // Section: what waits for a decision: channels of the pool, questions without an answer, frequent ones.
 
 import { make } from "../dom.js";
-import { ask, button, card, desk, when } from "./frame.js";
+import { ask, button, card, desk, toast, when } from "./frame.js";
 import { words } from "./words.js";
 
 export const name = "questions";
@@ -29,6 +29,16 @@ export async function show(root, me, again) {
     };
     return isAdmin ? [approve("pool", body), button(words().decline, refuse)] : [];
   };
+  const waiting = ({ question_id, text }) => {
+    const answer = async () => {
+      const said = await ask(text, [{ name: "text", label: words().answer_label, rows: 6, required: true, maxlength: 4000 }], words().answer);
+      if (!said) return;
+      const kept = await desk("questions/answer", { question_id, text: said.text });
+      toast(kept.is_open ? words().answer_kept : words().answer_kept_closed);
+      await again();
+    };
+    return [button(words().answer, answer), act(words().drop, "drop", { question_id }, "quiet")];
+  };
   const faq = ({ question_id, state }) => {
     if (!isAdmin) return [];
     const hide = (text) => act(text, "faq", { question_id, state: "refused" });
@@ -43,7 +53,7 @@ export async function show(root, me, again) {
     card(
       words().unanswered,
       make("p", { class: "said" }, words().unanswered_said),
-      list(found.queue, (row) => row.text, (row) => words().times_asked(row.asked, when(row.asked_at)), (row) => [act(words().drop, "drop", { question_id: row.question_id }, "quiet")]),
+      list(found.queue, (row) => row.text, (row) => words().times_asked(row.asked, when(row.asked_at)), waiting),
     ),
     card(
       words().faq,
