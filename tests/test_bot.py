@@ -380,6 +380,7 @@ async def test_consent_archive_and_erasure_by_buttons(town: Town, app: App) -> N
         assert given[0] == NOTICE_VERSION
         assert "/forget" in (await town.ask(BORIS, "/privacy"))["text"]
         await town.ask(BORIS, KNOWN)
+        town.server.faults.append(Fault("502", ("sendDocument",), times=2))
         town.server.say(BORIS, "/mydata")
         await town.server.until(lambda: town.server.documents)
         ((chat, packed),) = town.server.documents
@@ -389,6 +390,7 @@ async def test_consent_archive_and_erasure_by_buttons(town: Town, app: App) -> N
         not_allowed = await town.ask(BORIS, f"/forget https://t.me/{sample.USERNAME}/1")
         assert not_allowed["text"] == say("not_allowed", "ru")
         asked = await town.ask(BORIS, "/forget")
+        town.server.faults.append(Fault("500", ("sendMessage",), times=2))
         town.server.press(BORIS, asked["message_id"], say("forget_yes", "ru"))
         await town.server.until(lambda: "Квитанция" in town.server.from_bot(BORIS)[-1]["text"])
         await town.quiet(journal)

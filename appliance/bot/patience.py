@@ -25,7 +25,12 @@ ASKED_S = 8.0  # how long a handler goes on asking Telegram something, such as w
 
 
 async def patiently(
-    bot: Bot, call: TelegramMethod[T], within_s: float, refused: Callable[[float], None] = lambda seconds: None
+    bot: Bot,
+    call: TelegramMethod[T],
+    within_s: float,
+    refused: Callable[[float], None] = lambda seconds: None,
+    *,
+    try_s: float = TRY_S,
 ) -> T | None:
     """Make a call that cannot wait in the outbox, again while Telegram is busy or away; None when time is up.
 
@@ -37,6 +42,8 @@ async def patiently(
     within_s : float
     refused : callable, optional
         Told for how many seconds Telegram asks to wait.
+    try_s : float, optional
+        The longest that one try may take.
 
     Returns
     -------
@@ -47,7 +54,7 @@ async def patiently(
     ends, wait_s = loop.time() + within_s, 0.1
     while (left := ends - loop.time()) > 0:
         try:
-            return await bot(call, request_timeout=max(1, round(min(left, TRY_S))))
+            return await bot(call, request_timeout=max(1, round(min(left, try_s))))
         except TelegramRetryAfter as error:
             pause = float(error.retry_after)
             refused(pause)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import structlog
 from aiogram import Bot, F, Router
-from aiogram.exceptions import AiogramError
 from aiogram.filters import Command, CommandObject
-from aiogram.methods import EditMessageReplyMarkup
+from aiogram.methods import EditMessageReplyMarkup, SendDocument, SendMessage
 from aiogram.types import BufferedInputFile, CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.formatting import Text
 
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
+from appliance.bot.patience import patiently
 from appliance.bot.paying import end_renewal
 from appliance.bot.who import toast
 from appliance.errors import PostFinderError
@@ -25,6 +23,7 @@ from appliance.verbs import Verbs
 
 log = structlog.get_logger()
 
+SENT_S = 60.0  # how long an archive or a receipt is sent again: it lies in no outbox
 AGREE, ERASE, KEEP = f"p:agree:{NOTICE_VERSION}", "p:erase", "p:keep"
 
 
@@ -59,12 +58,12 @@ async def mydata(message: Message, bot: Bot, verbs: Verbs) -> list[Outgoing]:
         return []
     try:
         packed = await verbs.privacy.archive(f"telegram:{message.from_user.id}")
-        document = BufferedInputFile(packed, "postfinder.zip")
-        await bot.send_document(message.chat.id, document, caption=say("mydata", language))
     except PostFinderError:
         return messages_for(message, [Text(say("nothing_kept", language))])
-    except AiogramError as error:
-        log.warning("archive not sent", kind=type(error).__name__)
+    document = BufferedInputFile(packed, "postfinder.zip")
+    sending = SendDocument(chat_id=message.chat.id, document=document, caption=say("mydata", language))
+    if await patiently(bot, sending, SENT_S, try_s=SENT_S) is None:
+        log.warning("archive not sent")
         return messages_for(message, [Text(say("error", language))])
     return []
 
@@ -120,8 +119,7 @@ async def pressed(query: CallbackQuery, bot: Bot, verbs: Verbs, courtesies: Cour
     except PostFinderError:
         words = say("nothing_kept", language)
     toast(query, courtesies, None)
-    with suppress(AiogramError):
-        await bot.send_message(query.message.chat.id, words)
+    await patiently(bot, SendMessage(chat_id=query.message.chat.id, text=words), SENT_S)
     return []
 
 
