@@ -259,7 +259,7 @@ async def test_many_broken_messages_are_counted(stores: Stores, tmp_path: Path) 
 
 
 async def test_progress_comes_every_second_and_grows(tmp_path: Path) -> None:
-    slow = WordEmbedder(lambda texts: time.sleep(0.12))
+    slow = WordEmbedder(lambda texts: time.sleep(0.3))
     with opened(tmp_path / "data", slow) as stores:
         path = export(tmp_path, [message(number) for number in range(1, POSTS_A_BATCH * 2)])
         seen = [progress async for progress in import_export(path, **stores.parts)]
