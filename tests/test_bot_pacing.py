@@ -37,6 +37,24 @@ def test_what_the_pacer_allows_the_server_never_refuses(sends: list[tuple[int, f
         assert flood.retry_after(chat_id, is_group=chat_id < 0) == 0
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_comes_late_is_not_too_close_to_what_follows(is_told: bool) -> None:
+    """The control is not told when the answers came."""
+    clock = Clock()
+    pacer, flood = Pacer(Pace(), clock), Flood(Limits(), clock)
+    sent = [pacer.sent(chat_id) for chat_id in range(1, 29)]
+    clock.now += 0.4  # the network, or a machine that stood still
+    refused = sum(flood.retry_after(chat_id, is_group=False) > 0 for chat_id in range(1, 29))
+    for at in sent if is_told else ():
+        pacer.answered(at)
+    for chat_id in range(29, 57):
+        while (wait := pacer.wait_s(chat_id)) > 0:
+            clock.now += wait
+        pacer.sent(chat_id)
+        refused += flood.retry_after(chat_id, is_group=False) > 0
+    assert (refused == 0) == is_told
+
+
 def test_without_the_pacer_the_server_refuses() -> None:
     flood = Flood(Limits(), Clock())
     assert any(flood.retry_after(1, is_group=False) for _ in range(4))

@@ -79,14 +79,15 @@ class Courtesies:
         chat_id = getattr(method, "chat_id", None)
         if len(self._tasks) >= AT_ONCE or (within_s <= 0 and self._pacer.is_blocked(chat_id)):
             return False
-        if counts:
-            if self._pacer.wait_s(chat_id, spare=True) > 0:
-                return False
-            self._pacer.sent(chat_id)
+        if counts and self._pacer.wait_s(chat_id, spare=True) > 0:
+            return False
+        sent = self._pacer.sent(chat_id) if counts else None
         call = self._call(method, chat_id) if within_s <= 0 else self._insist(method, chat_id, within_s)
         task = asyncio.create_task(call)
         self._tasks[task] = chat_id
         task.add_done_callback(self._tasks.pop)
+        if sent is not None:
+            task.add_done_callback(lambda _: self._pacer.answered(sent))
         return True
 
     async def _call(self, method: TelegramMethod[Any], chat_id: int | None) -> None:
@@ -217,7 +218,7 @@ class Courtesies:
         chat_id = message.chat.id
         if self._pacer.is_blocked(chat_id) or self._pacer.wait_s(chat_id, spare=True) > 0:
             return None
-        self._pacer.sent(chat_id)
+        sent = self._pacer.sent(chat_id)
         call = SendMessage(
             chat_id=chat_id,
             message_thread_id=topic_of(message),
@@ -232,6 +233,8 @@ class Courtesies:
         except AiogramError as error:
             log.debug("courtesy lost", method=call.__api_method__, kind=type(error).__name__)
             return None
+        finally:
+            self._pacer.answered(sent)
         return await self._shown(update_id, placed.message_id)
 
 

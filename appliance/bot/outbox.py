@@ -105,14 +105,15 @@ class Outbox:
             if wait_s > 0:
                 soonest = min(soonest, wait_s)
                 continue
-            self._pacer.sent(chat_id)
+            sent = self._pacer.sent(chat_id)
             task = asyncio.create_task(self._send(item))
             self._sending[item.chat_id] = task
-            task.add_done_callback(partial(self._ended, item.chat_id))
+            task.add_done_callback(partial(self._ended, item.chat_id, sent))
         return soonest
 
-    def _ended(self, chat_id: int, task: asyncio.Task[None]) -> None:
+    def _ended(self, chat_id: int, sent: float, task: asyncio.Task[None]) -> None:
         del self._sending[chat_id]
+        self._pacer.answered(sent)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("sender failed", kind=type(error).__name__)
         self.wake()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 MAX_CHATS_KEPT = 10_000
@@ -99,14 +100,21 @@ class Pacer:
             waits.append(self._of(self._groups, chat_id, self._pace.group).wait_s(now, 5 if spare else 0))
         return max(0.0, *waits)
 
-    def sent(self, chat_id: int | None) -> None:
-        """Count a message about to be sent into a chat."""
+    def sent(self, chat_id: int | None) -> float:
+        """Count a message about to be sent into a chat; returns when, for `answered`."""
         now = self._clock()
         self._overall.times.append(now)
         if chat_id is not None:
             self._of(self._chats, chat_id, self._pace.chat).times.append(now)
         if chat_id is not None and chat_id < 0:
             self._of(self._groups, chat_id, self._pace.group).times.append(now)
+        return now
+
+    def answered(self, sent: float) -> None:
+        """Count a message in all from its answer on: one that came late is not too close to those after it."""
+        with suppress(ValueError):  # it has left the window
+            self._overall.times.remove(sent)
+        self._overall.times.append(self._clock())
 
     def block(self, chat_id: int | None, seconds: float) -> None:
         """Send nothing into a chat (None: anywhere) for some seconds."""

@@ -14,7 +14,7 @@ from appliance.abuse import Act, Buckets
 from appliance.antifraud import Verdict
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for
-from appliance.bot.who import ANONYMOUS, is_addressed, language_of, toast
+from appliance.bot.who import ANONYMOUS, command_of, is_addressed, language_of, toast
 from appliance.journal import Outgoing
 from appliance.ledger.order import STAFF
 from appliance.schema import Language
@@ -121,8 +121,8 @@ class Watching(BaseMiddleware):
         wait = count("seconds", max(1, math.ceil(verdict.wait_s)), language)
         if event.callback_query is not None:
             self._toast(event, say("slow_down_wait", language, wait=wait))
-        elif verdict.is_first and message is not None and event.message is not None and message.chat.type == "private":
-            return messages_for(message, [Text(say("slowed", language, wait=wait))])
+        elif verdict.is_first and event.message is not None and event.message.chat.type == "private":
+            return messages_for(event.message, [Text(say("slowed", language, wait=wait))])
         return []
 
     async def _keeps_order(self, who: User) -> bool:
@@ -177,14 +177,6 @@ def appeal_button(language: Language) -> InlineKeyboardMarkup:
     return InlineKeyboardMarkup(
         inline_keyboard=[[InlineKeyboardButton(text=say("appeal", language), callback_data="o:appeal")]]
     )
-
-
-def command_of(text: str | None) -> tuple[str, str]:
-    """Return a command's name and the bot it is for, in small letters; empty where there is none."""
-    if not text or not text.startswith("/"):
-        return "", ""
-    name, _, bot = text.split(maxsplit=1)[0][1:].lower().partition("@")
-    return name, bot
 
 
 def is_payment(message: Message | None) -> bool:

@@ -25,6 +25,7 @@ Calls = list[Outgoing]
 GROUPS = {"group", "supergroup"}
 TOAST_S = 5.0  # while Telegram fails, a press is answered again for so long: its button spins
 ANONYMOUS = {777000, 1087968824, 136817688}  # Telegram's own accounts that speak for channels and hidden admins
+_COMMAND = re.compile(r"/(?P<name>\w+)(?:@(?P<bot>\w+))?")
 _CHANNEL = re.compile(r"(?:@|(?:https?://)?t\.me/)([A-Za-z]\w{3,31})/?\Z", re.ASCII)
 
 
@@ -62,12 +63,16 @@ async def is_addressed(message: Message, bot: Bot) -> bool:
     return "@" in text and mention_of(me).search(text) is not None
 
 
+def command_of(text: str | None) -> tuple[str, str]:
+    """Return a command's name and the bot it is for, in small letters; empty where there is none."""
+    found = _COMMAND.match(text or "")
+    return ("", "") if found is None else (found["name"].lower(), (found["bot"] or "").lower())
+
+
 async def is_own_command(message: Message, bot: Bot) -> bool:
     """Tell whether a group's message is a command with the bot's name: ``/command@bot``."""
-    if message.text is None or not message.text.startswith("/"):
-        return False
-    name = re.escape((await bot.me()).username or "")
-    return re.match(rf"/\w+@{name}\b", message.text, re.IGNORECASE) is not None
+    name, other = command_of(message.text)
+    return bool(name and other) and other == ((await bot.me()).username or "").lower()
 
 
 async def replied_dialogue(message: Message, bot: Bot, dialogue_of: DialogueOf) -> str | None:
