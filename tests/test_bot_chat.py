@@ -9,6 +9,7 @@ import pytest
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 from rich.console import Console
 
+from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.run import open_bot
 from tests.servers.botapi import DEFAULT_TOKEN, BotApi
 from tests.servers.botapi_limits import Limits
@@ -24,7 +25,7 @@ async def server() -> AsyncIterator[BotApi]:
 
 
 async def test_lines_become_messages_presses_and_edits(server: BotApi) -> None:
-    bot = open_bot(DEFAULT_TOKEN, server.url)
+    bot = open_bot(DEFAULT_TOKEN, server.url, Pacer(Pace()))
     assert act(server, "привет", YOU) == YOU
     keys = [InlineKeyboardButton(text=name, callback_data=name) for name in ("да", "нет")]
     await bot.send_message(YOU, "🙂 ну?", reply_markup=InlineKeyboardMarkup(inline_keyboard=[keys]))

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from appliance.bot import intake, work
 from appliance.bot.intake import lane_of, poll, read_updates
 from appliance.bot.lanes import Lanes
+from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.run import introduce, open_bot
 from appliance.bot.work import MOST_BEGUN, MOST_HANDED_OUT
 from appliance.errors import StartupError
@@ -53,7 +54,7 @@ def journal(tmp_path: Path) -> Any:
 
 @asynccontextmanager
 async def polling(server: BotApi, journal: Journal) -> AsyncIterator[asyncio.Event]:
-    bot = open_bot(DEFAULT_TOKEN, server.url)
+    bot = open_bot(DEFAULT_TOKEN, server.url, Pacer(Pace()))
     arrived = asyncio.Event()
     task = asyncio.create_task(poll(bot, journal, arrived.set))
     try:
@@ -207,12 +208,12 @@ async def test_closing_lanes_starts_no_further_job() -> None:
 
 
 async def test_a_refused_or_malformed_token_stops_the_start_with_its_cure(server: BotApi) -> None:
-    bot = open_bot("1000001:another-token-altogether-abcdefgh", server.url)
+    bot = open_bot("1000001:another-token-altogether-abcdefgh", server.url, Pacer(Pace()))
     with pytest.raises(StartupError, match="@BotFather"):
         await introduce(bot)
     await close(bot)
     with pytest.raises(StartupError, match="malformed"):
-        open_bot("nonsense", server.url)
+        open_bot("nonsense", server.url, Pacer(Pace()))
 
 
 async def test_the_bot_introduces_itself_when_telegram_comes_back(
@@ -221,7 +222,7 @@ async def test_the_bot_introduces_itself_when_telegram_comes_back(
     monkeypatch.setattr("appliance.bot.run.backoff_s", lambda failures: 0.01)
     server.webhook = {"url": "http://127.0.0.1:9/old"}
     server.faults.append(Fault("502", times=3))
-    bot = open_bot(DEFAULT_TOKEN, server.url)
+    bot = open_bot(DEFAULT_TOKEN, server.url, Pacer(Pace()))
     await introduce(bot)
     await close(bot)
     assert server.webhook is None

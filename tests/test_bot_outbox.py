@@ -13,20 +13,31 @@ from typing import Any
 
 import pytest
 from aiogram import Bot
-from aiogram.methods import EditMessageReplyMarkup, Response, SendMessage, SetMyCommands
+from aiogram.exceptions import TelegramRetryAfter
+from aiogram.methods import (
+    AnswerCallbackQuery,
+    EditMessageReplyMarkup,
+    GetChatMember,
+    Response,
+    SendMessage,
+    SetMyCommands,
+    TelegramMethod,
+)
 from aiogram.types import BotCommand, InlineKeyboardMarkup, Message, ReplyParameters, User
 from aiogram.utils.formatting import Code, Text
 from aiohttp import ClientSession
 
 from appliance.bot import outbox as outbox_room
+from appliance.bot.courtesies import Courtesies
 from appliance.bot.outbox import Outbox
 from appliance.bot.outgoing import call_of, messages_for, outgoing
 from appliance.bot.pacing import Pace, Pacer
+from appliance.bot.patience import patiently
 from appliance.bot.render import rating_buttons
 from appliance.bot.run import open_bot
 from appliance.journal import Journal, Outgoing
 from tests.servers.botapi import DEFAULT_TOKEN, BotApi
-from tests.servers.botapi_limits import Fault, Limits
+from tests.servers.botapi_limits import CROSSING_S, Fault, Limits
 
 PEOPLE = (501, 502, 503)
 FAST = Pace(speed=1000)
@@ -49,8 +60,9 @@ def journal(tmp_path: Path) -> Any:
 
 @asynccontextmanager
 async def sending(server: BotApi, journal: Journal, pace: Pace = FAST) -> AsyncIterator[Outbox]:
-    bot = open_bot(DEFAULT_TOKEN, server.url)
-    sender = Outbox(bot, journal, Pacer(pace))
+    pacer = Pacer(pace)
+    bot = open_bot(DEFAULT_TOKEN, server.url, pacer)
+    sender = Outbox(bot, journal, pacer)
     task = asyncio.create_task(sender.run())
     try:
         yield sender
@@ -138,6 +150,62 @@ async def test_retry_after_holds_one_chat_and_is_obeyed(server: BotApi, journal:
     assert [chat for _, _, chat, status in server.calls if status == 200 and chat] == ["502", "501", "501"]
     assert texts(server, 501) == ["раз", "два"]
     assert server.flood.violations == 0
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_wait_asked_of_any_call_about_a_chat_holds_its_messages(
+    server: BotApi, journal: Journal, is_told: bool
+) -> None:
+    """The control's pacer hears of the outbox's own refusals alone."""
+    server.faults.append(Fault("429", ("getChatMember",), times=1))
+    async with sending(server, journal) as sender:
+        bot = sender._bot if is_told else open_bot(DEFAULT_TOKEN, server.url, Pacer(FAST))
+        asked = asyncio.create_task(patiently(bot, GetChatMember(chat_id=501, user_id=501), 5.0))
+        await server.until(lambda: server.calls)
+        await asyncio.sleep(CROSSING_S + 0.05)
+        journal.enqueue([note(501, "раз")])
+        sender.wake()
+        await server.until(quiet(journal))
+        await asked
+        if not is_told:
+            await close(bot)
+    assert texts(server, 501) == ["раз"]
+    assert (server.flood.violations == 0) == is_told
+
+
+async def test_whom_a_wait_holds(server: BotApi) -> None:
+    pacer = Pacer(FAST)
+    bot = open_bot(DEFAULT_TOKEN, server.url, pacer)
+    calls: list[tuple[TelegramMethod[Any], list[bool]]] = [
+        (SetMyCommands(commands=[]), [False, False]),
+        (SendMessage(chat_id=501, text="раз"), [True, False]),
+        (AnswerCallbackQuery(callback_query_id="1"), [True, True]),
+    ]
+    for call, held in calls:
+        server.faults.append(Fault("429", times=1))
+        with pytest.raises(TelegramRetryAfter):
+            await bot(call)
+        assert [pacer.is_blocked(person) for person in (501, 502)] == held
+    await close(bot)
+
+
+@pytest.mark.parametrize("is_paced", [True, False])
+async def test_what_may_lie_in_no_outbox_is_paced_too(is_paced: bool) -> None:
+    """The control sends it as soon as it is asked to."""
+    async with BotApi() as server:
+        server.add_user(501, "Анна")
+        server.say(501, "привет")
+        pacer = Pacer(Pace())
+        bot = open_bot(DEFAULT_TOKEN, server.url, pacer)
+        courtesies = Courtesies(bot, pacer)
+        for number in range(5):
+            call = SendMessage(chat_id=501, text=f"{number}")
+            assert await (courtesies.insist(call, 9.0) if is_paced else patiently(bot, call, 9.0)) is not None
+        pacer.block(501, 9.0)
+        assert await courtesies.insist(call, 0.1) is None
+        await close(bot)
+        assert texts(server, 501) == [str(n) for n in range(5)]
+        assert (server.flood.refused == 0) == is_paced
 
 
 async def test_the_real_pace_keeps_the_real_limits(journal: Journal) -> None:
@@ -251,7 +319,7 @@ def test_calls_are_written_without_the_bot_defaults_and_read_back() -> None:
 
 async def test_models_of_replies_are_built_once() -> None:
     async with BotApi() as server:
-        bot = open_bot(DEFAULT_TOKEN, server.url)
+        bot = open_bot(DEFAULT_TOKEN, server.url, Pacer(Pace()))
         await bot.get_me()
         built = weakref.ref(Response[User])
         gc.collect()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from appliance.app import App, open_doors
+from appliance.bot.pacing import Pace, Pacer
 from appliance.bot.run import introduce, open_bot
 from appliance.bot.webhook import Webhook
 from appliance.errors import StartupError
@@ -120,7 +121,7 @@ def test_settings_that_would_leave_it_open_are_refused(hook: Webhook, url: str, 
 
 async def test_telegram_is_told_the_address_and_the_secret_and_polling_takes_them_back(hook: Webhook) -> None:
     async with BotApi() as server:
-        bot = open_bot(DEFAULT_TOKEN, server.url)
+        bot = open_bot(DEFAULT_TOKEN, server.url, Pacer(Pace()))
         await introduce(bot, hook)
         assert server.webhook == {"url": URL, "secret_token": SECRET, "max_connections": None}
         await introduce(bot)

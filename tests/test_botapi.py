@@ -27,7 +27,7 @@ from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, MessageEnt
 from aiohttp import web
 
 from tests.servers.botapi import DEFAULT_TOKEN, SCHEMA_FILE, BotApi
-from tests.servers.botapi_limits import Fault, Limits
+from tests.servers.botapi_limits import CROSSING_S, Fault, Limits
 from tests.servers.botapi_schema import BadCallError, Schema
 from tests.servers.botapi_text import checked_text, clickable, find_entities
 
@@ -151,6 +151,10 @@ async def test_limits_refuse_and_count_calls_inside_the_wait() -> None:
             await bot.send_message(ANNA, "x")
         assert refusal.value.retry_after == 1
         assert (server.flood.refused, server.flood.violations) == (1, 0)
+        with pytest.raises(TelegramRetryAfter):
+            await bot.send_message(ANNA, "x")
+        assert server.flood.violations == 0  # as if it had been sent before the refusal was heard
+        await asyncio.sleep(CROSSING_S + 0.05)
         with pytest.raises(TelegramRetryAfter):
             await bot.send_message(ANNA, "x")
         assert server.flood.violations == 1

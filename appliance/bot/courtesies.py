@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiogram import Bot
-from aiogram.exceptions import AiogramError, TelegramNotFound, TelegramRetryAfter
+from aiogram.exceptions import AiogramError, TelegramNotFound
 from aiogram.methods import EditMessageText, SendChatAction, SendMessage, SendMessageDraft, TelegramMethod
 from aiogram.types import Message, ReplyParameters
 
 from appliance.bot.pacing import Pacer
-from appliance.bot.patience import patiently
+from appliance.bot.patience import TRY_S, patiently
 from appliance.bot.render import draft_text
 from appliance.schema import Language, Sentence
 from appliance.texts import say
@@ -33,6 +32,7 @@ STAND_EVERY_S = 3.5  # between edits in a group
 SETTLE_S = 1.0  # for calls under way, before the answer goes out
 AT_ONCE = 32
 
+T = TypeVar("T")
 Shown = Callable[[int, int | None], Awaitable[int | None]]
 
 
@@ -82,7 +82,7 @@ class Courtesies:
         if counts and self._pacer.wait_s(chat_id, spare=True) > 0:
             return False
         sent = self._pacer.sent(chat_id) if counts else None
-        call = self._call(method, chat_id) if within_s <= 0 else self._insist(method, chat_id, within_s)
+        call = self._call(method) if within_s <= 0 else self._insist(method, within_s)
         task = asyncio.create_task(call)
         self._tasks[task] = chat_id
         task.add_done_callback(self._tasks.pop)
@@ -90,22 +90,47 @@ class Courtesies:
             task.add_done_callback(lambda _: self._pacer.answered(sent))
         return True
 
-    async def _call(self, method: TelegramMethod[Any], chat_id: int | None) -> None:
+    async def _call(self, method: TelegramMethod[Any]) -> None:
         try:
             await self._bot(method, request_timeout=TIMEOUT_S)
-        except TelegramRetryAfter as error:
-            self._pacer.block(chat_id, error.retry_after)
         except TelegramNotFound:  # an older Bot API server
             self.has_drafts = self.has_drafts and not isinstance(method, SendMessageDraft)
         except AiogramError as error:
             log.debug("courtesy lost", method=method.__api_method__, kind=type(error).__name__)
 
-    async def _insist(self, method: TelegramMethod[Any], chat_id: int | None, within_s: float) -> None:
+    async def _insist(self, method: TelegramMethod[Any], within_s: float) -> None:
+        if await self.insist(method, within_s) is None:
+            log.debug("courtesy lost", method=method.__api_method__, kind="no answer in time")
+
+    async def insist(self, method: TelegramMethod[T], within_s: float, *, try_s: float = TRY_S) -> T | None:
+        """Make a call that may not lie in the outbox: when the pacer has room, and again until it is done.
+
+        Parameters
+        ----------
+        method : TelegramMethod
+            Harmless when made twice. A message counts against its chat's limit.
+        within_s : float
+        try_s : float, optional
+            The longest that one try may take.
+
+        Returns
+        -------
+        object or None
+            The result; None when time was up or Telegram refused for good.
+        """
         clock = asyncio.get_running_loop().time
         ends = clock() + within_s
-        await asyncio.sleep(min(within_s, self._pacer.wait_s(chat_id)))
-        if await patiently(self._bot, method, ends - clock(), partial(self._pacer.block, chat_id)) is None:
-            log.debug("courtesy lost", method=method.__api_method__, kind="no answer in time")
+        chat_id = getattr(method, "chat_id", None)
+        while (wait_s := self._pacer.wait_s(chat_id)) > 0:
+            if clock() + wait_s >= ends:
+                return None
+            await asyncio.sleep(wait_s)
+        sent = self._pacer.sent(chat_id) if method.__api_method__.startswith("send") else None
+        try:
+            return await patiently(self._bot, method, ends - clock(), try_s=try_s)
+        finally:
+            if sent is not None:
+                self._pacer.answered(sent)
 
     async def close(self) -> None:
         """Drop what is under way."""
@@ -227,9 +252,6 @@ class Courtesies:
         )
         try:
             placed = await self._bot(call, request_timeout=TIMEOUT_S)
-        except TelegramRetryAfter as error:
-            self._pacer.block(chat_id, error.retry_after)
-            return None
         except AiogramError as error:
             log.debug("courtesy lost", method=call.__api_method__, kind=type(error).__name__)
             return None

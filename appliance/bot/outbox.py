@@ -44,6 +44,7 @@ class Outbox:
     Parameters
     ----------
     bot : Bot
+        Tells `pacer` of refusals; see `appliance.bot.run.open_bot`.
     journal : Journal
     pacer : Pacer
     """
@@ -129,7 +130,6 @@ class Outbox:
         try:
             result = await self._bot(call, request_timeout=TIMEOUT_S)
         except TelegramRetryAfter as error:
-            self._pacer.block(item.chat_id or None, error.retry_after)
             await self._postpone(item, error.retry_after, "retry_after")
         except TelegramMigrateToChat as error:
             await self._give_up(item, error.message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
@@ -28,7 +27,6 @@ async def patiently(
     bot: Bot,
     call: TelegramMethod[T],
     within_s: float,
-    refused: Callable[[float], None] = lambda seconds: None,
     *,
     try_s: float = TRY_S,
 ) -> T | None:
@@ -40,8 +38,6 @@ async def patiently(
     call : TelegramMethod
         Harmless when made twice.
     within_s : float
-    refused : callable, optional
-        Told for how many seconds Telegram asks to wait.
     try_s : float, optional
         The longest that one try may take.
 
@@ -57,7 +53,6 @@ async def patiently(
             return await bot(call, request_timeout=max(1, round(min(left, try_s))))
         except TelegramRetryAfter as error:
             pause = float(error.retry_after)
-            refused(pause)
         except (TelegramServerError, TelegramNetworkError, ClientDecodeError):
             pause, wait_s = wait_s, wait_s * 2
         except AiogramError as error:

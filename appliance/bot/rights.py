@@ -11,7 +11,6 @@ from aiogram.utils.formatting import Text
 
 from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
-from appliance.bot.patience import patiently
 from appliance.bot.paying import end_renewal
 from appliance.bot.who import toast
 from appliance.errors import PostFinderError
@@ -51,7 +50,7 @@ async def privacy(message: Message, verbs: Verbs) -> list[Outgoing]:
     return messages_for(message, [Text(words)], markup=InlineKeyboardMarkup(inline_keyboard=[agree_row(language)]))
 
 
-async def mydata(message: Message, bot: Bot, verbs: Verbs) -> list[Outgoing]:
+async def mydata(message: Message, verbs: Verbs, courtesies: Courtesies) -> list[Outgoing]:
     """Send the archive of everything about the person, straight to them: it never lies in the outbox."""
     language = _language(message.from_user)
     if message.from_user is None:
@@ -62,7 +61,7 @@ async def mydata(message: Message, bot: Bot, verbs: Verbs) -> list[Outgoing]:
         return messages_for(message, [Text(say("nothing_kept", language))])
     document = BufferedInputFile(packed, "postfinder.zip")
     sending = SendDocument(chat_id=message.chat.id, document=document, caption=say("mydata", language))
-    if await patiently(bot, sending, SENT_S, try_s=SENT_S) is None:
+    if await courtesies.insist(sending, SENT_S, try_s=SENT_S) is None:
         log.warning("archive not sent")
         return messages_for(message, [Text(say("error", language))])
     return []
@@ -119,7 +118,7 @@ async def pressed(query: CallbackQuery, bot: Bot, verbs: Verbs, courtesies: Cour
     except PostFinderError:
         words = say("nothing_kept", language)
     toast(query, courtesies, None)
-    await patiently(bot, SendMessage(chat_id=query.message.chat.id, text=words), SENT_S)
+    await courtesies.insist(SendMessage(chat_id=query.message.chat.id, text=words), SENT_S)
     return []
 
 

@@ -12,8 +12,15 @@ import structlog
 from aiogram import Bot
 from aiogram.client.default import DefaultBotProperties
 from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextRequestMiddlewareType
 from aiogram.client.telegram import PRODUCTION, TelegramAPIServer
-from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramNotFound, TelegramUnauthorizedError
+from aiogram.exceptions import (
+    AiogramError,
+    TelegramBadRequest,
+    TelegramNotFound,
+    TelegramRetryAfter,
+    TelegramUnauthorizedError,
+)
 from aiogram.methods import Response, TelegramMethod
 from aiogram.types import LinkPreviewOptions
 from aiogram.utils.token import TokenValidationError
@@ -72,8 +79,8 @@ async def run_bot(
     StartupError
         The token is malformed or refused.
     """
-    bot = open_bot(token, api_base)
     pacer = Pacer(pace or Pace())
+    bot = open_bot(token, api_base, pacer)
     outbox = Outbox(bot, journal, pacer)
 
     async def shown(update_id: int, message_id: int | None) -> int | None:
@@ -138,8 +145,37 @@ def _model_of(returned: Any) -> Any:
     return Response.__class_getitem__(returned)
 
 
-def open_bot(token: str, api_base: str) -> Bot:
-    """Make aiogram's bot, link previews off, for Telegram's server or another.
+class Obey(BaseRequestMiddleware):
+    """Tells the pacer of every wait that Telegram asks for, whoever made the call.
+
+    A call about a chat was refused for that chat. Of calls that name none, the answers to presses and the like speak of
+    the bot as a whole; others (menus, updates, invoices) of nobody but themselves.
+
+    Parameters
+    ----------
+    pacer : Pacer
+    """
+
+    def __init__(self, pacer: Pacer) -> None:
+        self._pacer = pacer
+
+    async def __call__(
+        self, make_request: NextRequestMiddlewareType[Any], bot: Bot, method: TelegramMethod[Any]
+    ) -> Response[Any]:
+        """Make the call; see aiogram."""
+        try:
+            return await make_request(bot, method)
+        except TelegramRetryAfter as error:
+            chat_id = getattr(method, "chat_id", None)
+            if isinstance(chat_id, int):
+                self._pacer.block(chat_id, error.retry_after)
+            elif method.__api_method__.startswith("answer"):
+                self._pacer.block(None, error.retry_after)
+            raise
+
+
+def open_bot(token: str, api_base: str, pacer: Pacer) -> Bot:
+    """Make aiogram's bot, link previews off, for Telegram's server or another; the pacer hears of its refusals.
 
     Raises
     ------
@@ -148,9 +184,11 @@ def open_bot(token: str, api_base: str) -> Bot:
     """
     server = TelegramAPIServer.from_base(api_base.rstrip("/")) if api_base else PRODUCTION
     try:
+        session = Session(api=server)
+        session.middleware(Obey(pacer))
         return Bot(
             token,
-            session=Session(api=server),
+            session=session,
             default=DefaultBotProperties(link_preview=LinkPreviewOptions(is_disabled=True)),
         )
     except TokenValidationError as error:

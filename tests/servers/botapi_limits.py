@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+CROSSING_S = 0.25  # a refusal may still be on its way when a call arrives
 FaultKind = Literal["429", "500", "502", "timeout", "reset", "lost"]
 
 
@@ -88,7 +89,7 @@ class Flood:
     Attributes
     ----------
     violations : int
-        Calls made inside a ``retry_after``.
+        Calls made inside a ``retry_after`` that the bot must have heard of.
     """
 
     limits: Limits
@@ -96,13 +97,14 @@ class Flood:
     violations: int = 0
     refused: int = 0
     _buckets: dict[object, _Bucket] = field(default_factory=dict)
+    _since: dict[object, float] = field(default_factory=dict)
     _blocked: dict[object, float] = field(default_factory=dict)
 
     def retry_after(self, chat_id: object, *, is_group: bool) -> int:
         """Count a message into a chat; 0 lets it pass, else the seconds to wait."""
         now, speed = self.clock(), self.limits.speed
         if now < self._blocked.get(chat_id, 0.0):
-            self.violations += 1
+            self.violations += now > self._since[chat_id] + CROSSING_S
             return math.ceil(self._blocked[chat_id] - now)
         asked = [
             self._bucket("all", self.limits.overall_per_s * speed, self.limits.overall_per_s * max(1, speed), now),
@@ -121,7 +123,8 @@ class Flood:
 
     def block(self, chat_id: object, seconds: int) -> int:
         """Refuse this chat for some seconds; returns them."""
-        self._blocked[chat_id] = self.clock() + seconds
+        self._since[chat_id] = self.clock()
+        self._blocked[chat_id] = self._since[chat_id] + seconds
         return seconds
 
     def _bucket(self, key: object, rate: float, size: float, now: float) -> _Bucket:

@@ -41,6 +41,7 @@ WORK_S = 0.05
 LATE_S = 3.0  # between a careless yes and the journal
 SECRET = "secret-of-the-loopback-webhook"
 LISTENING: list[socket.socket] = []
+PACER = Pacer(Pace(speed=1000))
 DEADLY = "смертельно"  # ends the process that works on it
 
 
@@ -52,7 +53,7 @@ async def echo(message: Message) -> list[Outgoing]:
 
 
 async def careful(bot: Bot, journal: Journal, hook: Webhook | None = None) -> None:
-    outbox, lanes, arrived = Outbox(bot, journal, Pacer(Pace(speed=1000))), Lanes(8), asyncio.Event()
+    outbox, lanes, arrived = Outbox(bot, journal, PACER), Lanes(8), asyncio.Event()
     arrived = hook.arrived if hook else arrived
     dispatcher = Dispatcher(disable_fsm=True)
     dispatcher.message.register(echo)
@@ -118,7 +119,7 @@ async def stock(bot: Bot, journal: Journal) -> None:
 
 
 async def main(url: str, path: str, kind: str) -> None:
-    bot = open_bot(DEFAULT_TOKEN, url)
+    bot = open_bot(DEFAULT_TOKEN, url, PACER)
     kinds = {"careful": careful, "hasty": hasty, "stock": stock, "posted": posted, "careless": careless}
     with Journal.open(Path(path)) as journal:
         await kinds[kind](bot, journal)
