@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 
 from appliance.schema import FoundPost, Sentence
 from appliance.text import clean, lemmas, sentences, words
@@ -14,10 +15,17 @@ MAX_FIRST = 3  # sentences of the first post; the others give one each
 MAX_SENTENCE_CHARS = 420
 WORTH_QUOTING = 0.35  # a further post must be this close to the first in relevance
 CARRIED = (0.7, 0.4)  # what a sentence gives the two after it: an answer stands right after the words of its question
+SIGNATURE = 3  # sentences at most
+FIGURE_WANTED = 1.6  # what a sentence with a number weighs more where the question asks for one
 HEADING_WORDS = 12
 _ENDS = re.compile(r"[.!…)»\"”]\W*$")
 _ITEM = re.compile(r"^(?:\W|\d+[.)])")
 _TAGS = re.compile(r"^\W*(?:#\w+\W*)+$")
+_ASKS_FOR_A_FIGURE = re.compile(
+    r"\b(?:сколько|скольки|когда|поч[её]м|како\w+ (?:числа|цена)|в каком году|котор\w+ час\w*)\b"
+    r"|\b(?:how (?:many|much|long|old)|when|what (?:time|date|price|year))\b",
+    re.IGNORECASE,
+)
 
 
 def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable[[str], float]) -> list[float]:
@@ -35,7 +43,8 @@ def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable
     Returns
     -------
     list of float
-        One score a sentence. Headings, questions and tags say nothing themselves, so they score 0 and hand theirs on.
+        One score a sentence. Headings, questions, tags and mere echoes of the query say nothing themselves, so they
+        score 0 and hand theirs on.
     """
     wanted = dict.fromkeys(query)
     total = sum(weight(lemma) for lemma in wanted) or 1.0
@@ -43,7 +52,8 @@ def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable
     for place, text in enumerate(texts):
         held = set(lemmas(text))
         own.append(sum(weight(lemma) for lemma in wanted if lemma in held) / total)
-        speaks.append(place == len(texts) - 1 or not is_heading(text, is_first=place == 0))
+        is_last, is_echo = place == len(texts) - 1, held <= wanted.keys() and not has_figure(text)
+        speaks.append(is_last or not (is_echo or is_heading(text, is_first=place == 0)))
     scores = []
     for place, score in enumerate(own):
         handed = max(
@@ -98,19 +108,61 @@ def quote(found: Sequence[FoundPost], query: str, weight: Callable[[str], float]
     if not found:
         return []
     wanted = lemmas(query)
+    wants_figure = _ASKS_FOR_A_FIGURE.search(query) is not None
+    split = [split_post(hit) for hit in found]
     bar = found[0].relevance * WORTH_QUOTING
     chosen: list[Sentence] = []
     for rank, hit in enumerate(found[:MAX_POSTS], start=1):
         if rank > 1 and hit.relevance < bar:
             break
-        text = clean(hit.post.text)
-        texts = [text[start:end] for start, end in sentences(text)]
+        others = [split[place] for place, other in enumerate(found) if is_neighbour(hit, other)]
+        texts = without_signature(split[rank - 1], others)
         if not texts:
             continue
         room = min(1 if chosen else MAX_FIRST, MAX_SENTENCES - len(chosen))
         scores = sentence_scores(texts, wanted, weight)
+        if wants_figure:
+            scores = [
+                score * (FIGURE_WANTED if has_figure(text) else 1) for score, text in zip(scores, texts, strict=True)
+            ]
         chosen += [Sentence(text=shorten(texts[place]), citations=(rank,)) for place in best_places(scores, room)]
     return chosen
+
+
+def split_post(hit: FoundPost) -> list[str]:
+    """Return the sentences of a found post."""
+    text = clean(hit.post.text)
+    return [text[start:end] for start, end in sentences(text)]
+
+
+def is_neighbour(hit: FoundPost, other: FoundPost) -> bool:
+    """Tell whether two found posts are different ones of one channel."""
+    return hit.post.channel_id == other.post.channel_id and hit.post.key != other.post.key
+
+
+def without_signature(texts: Sequence[str], others: Sequence[Sequence[str]]) -> Sequence[str]:
+    """Leave out how a channel ends its posts: "Subscribe: @…" may hold words of a question, and answers none.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Sentences of a post.
+    others : sequence of sequence of str
+        Sentences of other posts of the channel.
+
+    Returns
+    -------
+    sequence of str
+        Without the last sentences, if another post ends with the same; all of them where these are more than
+        `SIGNATURE` or half of the post: it was said again.
+    """
+    ends = [_alike(reversed(texts), reversed(other)) for other in others]
+    most = min(SIGNATURE, len(texts) // 2)
+    return texts[: len(texts) - max((end for end in ends if end <= most), default=0)]
+
+
+def _alike(texts: Iterable[str], others: Iterable[str]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(texts, others, strict=False)))
 
 
 def best_places(scores: Sequence[float], room: int) -> list[int]:
