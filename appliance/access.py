@@ -151,7 +151,7 @@ class Access:
         )
 
     async def _act(self, kind: str, subject: str, detail: dict[str, Any]) -> None:
-        await asyncio.to_thread(self.ledger.record, kind, subject=subject, detail=detail)
+        await asyncio.to_thread(self.ledger.access.record, kind, subject=subject, detail=detail)
 
 
 def role_given(user_id: int, role: str) -> Notice:

@@ -428,7 +428,7 @@ class Admission:
 
     async def act(self, kind: str, actor: int | None, subject: str, detail: dict[str, Any] | None = None) -> None:
         """Write an act into the audit log."""
-        await asyncio.to_thread(self._ledger.record, kind, actor_id=actor, subject=subject, detail=detail)
+        await asyncio.to_thread(self._ledger.access.record, kind, actor_id=actor, subject=subject, detail=detail)
 
     async def _member(self, user_id: int) -> Member:
         found = await asyncio.to_thread(self._ledger.order.member, user_id)

@@ -108,7 +108,7 @@ def keep(row: QuestionRow, ledger: Ledger) -> None:
     row : QuestionRow
     ledger : Ledger
     """
-    ledger.save_question(row)
+    ledger.questions.save(row)
     if gone := set(row.posts).difference(ledger.posts(row.posts)):
         ledger.people.drop_answers(gone)
 
@@ -162,7 +162,7 @@ async def ask(
     asked_at = datetime.now(UTC)
     text = question_text(question, config.max_question_chars)
     dialogue_id = question.dialogue_id or uuid.uuid4().hex
-    turns = await asyncio.to_thread(ledger.turns, dialogue_id, TURNS) if question.dialogue_id else []
+    turns = await asyncio.to_thread(ledger.questions.turns, dialogue_id, TURNS) if question.dialogue_id else []
     turns = [turn for turn in turns if turn.user_id == question.asker.user_id and turn.id != question.id]
     place, version = None, ("", 0)
     seen: list[Channel] = []

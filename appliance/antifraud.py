@@ -115,7 +115,7 @@ class Antifraud:
         await asyncio.to_thread(self._ledger.set_setting, SETTING, mode)
         self.mode = mode
         self._stopped.clear()
-        await asyncio.to_thread(self._ledger.record, "antifraud.mode", actor_id=actor, detail={"mode": mode})
+        await asyncio.to_thread(self._ledger.access.record, "antifraud.mode", actor_id=actor, detail={"mode": mode})
 
     def look(self, who: int | str, act: Act, *, text: str | None = None, chat: int | None = None) -> Verdict:
         """Weigh an act, before anything else is done for it.

@@ -36,7 +36,6 @@ from appliance.index import Index
 from appliance.journal import Journal
 from appliance.ledger import Ledger
 from appliance.limits import Limits
-from appliance.links import post_link
 from appliance.metrics import Metrics
 from appliance.notices import Notices
 from appliance.numbers import numbers
@@ -51,7 +50,6 @@ from appliance.repeats import Repeats
 from appliance.reranking import READ, open_reranking
 from appliance.schema import (
     Asker,
-    Channel,
     ChannelStatus,
     Door,
     Filters,
@@ -63,7 +61,7 @@ from appliance.schema import (
     QuestionRow,
     SearchResult,
 )
-from appliance.search import search
+from appliance.search import search, visible_post
 from appliance.sessions import Sessions
 from appliance.shelf import Pair, Shelf, Writer, folder_of, read_choice
 from appliance.story import story
@@ -261,7 +259,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             return await asyncio.to_thread(visible_post, ledger, key, asker)
 
         async def question(question_id: str, asker: Asker) -> QuestionRow | None:
-            row = await asyncio.to_thread(ledger.question, question_id)
+            row = await asyncio.to_thread(ledger.questions.get, question_id)
             return None if row is None or row.user_id != asker.user_id else row
 
         async def stats() -> dict[str, Any]:
@@ -438,16 +436,6 @@ def make_data_dir(folder: Path) -> None:
             f"The data folder {folder} cannot be written ({error.strerror}).",
             cure="Set POSTFINDER_DATA_DIR to a folder of this user.",
         ) from error
-
-
-def visible_post(ledger: Ledger, key: PostKey, asker: Asker) -> tuple[Post, str] | None:
-    """Return a post with its link if this asker may see its channel."""
-    channels: dict[int, Channel] = {status.channel.id: status.channel for status in ledger.channels(asker)}
-    channel = channels.get(key[0])
-    found = ledger.posts([key]).get(key) if channel else None
-    if channel is None or found is None:
-        return None
-    return found, post_link(channel, found.message_id, found.topic_id)
 
 
 @asynccontextmanager

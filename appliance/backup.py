@@ -25,7 +25,8 @@ from appliance.backup_file import SUFFIX, pack, sync_folder, unpack
 from appliance.config import SERVING_FILE, Config
 from appliance.errors import BadInput, PostFinderError, StartupError, StoreError
 from appliance.index import Index
-from appliance.journal import Journal, waiting
+from appliance.journal import Journal
+from appliance.journal_rows import waiting
 from appliance.keyring import KEYRING, MARK
 from appliance.ledger import Ledger
 from appliance.ledger.snapshot import contents
@@ -113,7 +114,7 @@ class Backups:
         async with self._alone:
             made = await self._finished(self._make, to)
             detail = {"bytes": made.bytes, "took_s": round(made.took_s, 1)}
-            await asyncio.to_thread(self.ledger.record, "backup", subject=Path(made.file).name, detail=detail)
+            await asyncio.to_thread(self.ledger.access.record, "backup", subject=Path(made.file).name, detail=detail)
         return made
 
     def _make(self, to: Path | None) -> Backup:

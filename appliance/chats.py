@@ -52,7 +52,7 @@ class Chats:
         await asyncio.to_thread(self.ledger.chats.set, chat_id, topic_id, name, value)
         subject = f"chat:{chat_id}/{topic_id or 0}"
         await asyncio.to_thread(
-            self.ledger.record, f"chat.{name}", actor_id=actor_id, subject=subject, detail={"to": value}
+            self.ledger.access.record, f"chat.{name}", actor_id=actor_id, subject=subject, detail={"to": value}
         )
 
     def mode(self, chat_id: int, topic_id: int | None) -> Mode:

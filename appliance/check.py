@@ -16,7 +16,8 @@ from appliance.chunking import chunks_of
 from appliance.config import Config
 from appliance.errors import PostFinderError
 from appliance.index import Index, tables_in
-from appliance.journal import Journal, waiting
+from appliance.journal import Journal
+from appliance.journal_rows import waiting
 from appliance.keyring import KEYRING, require_fit
 from appliance.ledger import Ledger
 from appliance.ledger.snapshot import contents, unsound

@@ -92,7 +92,7 @@ class Community:
 
     async def question(self, question_id: str) -> QuestionRow | None:
         """Return a question's row."""
-        return await asyncio.to_thread(self.ledger.question, question_id)
+        return await asyncio.to_thread(self.ledger.questions.get, question_id)
 
     # Questions that wait
 
@@ -121,7 +121,7 @@ class Community:
 
     def _alike(self, question_id: str) -> list[QuestionRow]:
         """Rows of a question and of those in the same words that wait, this one first; empty when it is unknown."""
-        row = self.ledger.question(question_id)
+        row = self.ledger.questions.get(question_id)
         if row is None or row.outcome != "not_found" or not row.text:
             return []
         words = same_words(row.text)

@@ -37,4 +37,4 @@ async def rate(question_id: str, *, asker: Asker, vote: Vote, reason: str = "", 
     """
     if vote not in ("up", "down"):
         raise BadInput("A rating is up or down.", cure="Send one of the two.")
-    return await asyncio.to_thread(ledger.rate, question_id, asker.user_id, vote, reason[:MAX_REASON_CHARS])
+    return await asyncio.to_thread(ledger.questions.rate, question_id, asker.user_id, vote, reason[:MAX_REASON_CHARS])

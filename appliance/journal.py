@@ -11,19 +11,18 @@ epoch, as `time.time` gives them.
 from __future__ import annotations
 
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 
-from appliance.errors import StartupError, StoreError
-from appliance.journal_rows import STEPS, Outgoing, Priority, Queued, Update, UpdateKey
+from appliance.errors import StoreError
+from appliance.journal_rows import COUNT, STEPS, Outgoing, Priority, Queued, Update, UpdateKey, counted
+from appliance.journal_seal import JournalSeal
 from appliance.sqlite_file import SqliteFile, startup_errors
-from appliance.vault import JOURNAL, Vault
+from appliance.vault import Vault
 
 __all__ = ["DAY_S", "Journal", "Outgoing", "Priority", "Queued", "Update", "UpdateKey"]
 
@@ -31,14 +30,6 @@ DAY_S = 86_400.0
 _FINAL, _DRAFT = 0, 1
 _UPDATE = "seq, bot_id, update_id, raw, attempts, reason, received_at"
 _QUEUE = "chat_id, priority, method, payload, not_before, dialogue_id, question_id, once, queued_at"
-_COUNT = """
-SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'pending' GROUP BY state
-UNION ALL SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'quarantined' GROUP BY state
-UNION ALL SELECT 'outbox_' || state, count(*) FROM outbox WHERE state IN ('queued', 'sending') GROUP BY state
-UNION ALL SELECT 'outbox_' || state, count(*) FROM outbox WHERE state = 'failed' GROUP BY state
-UNION ALL SELECT name, n FROM tally
-"""
-_COUNTED = ("inbox_pending", "inbox_quarantined", "outbox_queued", "outbox_sending", "outbox_failed", "maybe_twice")
 
 
 class Journal:
@@ -56,9 +47,9 @@ class Journal:
         self.path = file.path
         self._file = file
         self._run, self._rows, self._durably = file.run, file.rows, file.durably
-        self._vault = vault
+        self._seal = JournalSeal(file, vault)
         self.queued: Callable[[], None] = _nobody  # told after `enqueue`, from whatever thread; the sender's bell
-        self._durably(self._protect)
+        self._durably(self._seal.protect)
         self.maybe_twice = self._durably(self._requeue_half_sent)
 
     @classmethod
@@ -132,7 +123,7 @@ class Journal:
                 if self._run("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", bot_id, update_id, int(now // DAY_S)):
                     self._run(
                         "INSERT INTO inbox (bot_id, update_id, raw, received_at) VALUES (?, ?, ?, ?)",
-                        *(bot_id, update_id, self._seal(f"inbox.raw:{bot_id}/{update_id}", raw), now),
+                        *(bot_id, update_id, self._seal.update(bot_id, update_id, raw), now),
                     )
                     new += 1
             return new
@@ -164,7 +155,7 @@ class Journal:
             found = []
             for row in sorted(rows):
                 try:
-                    found.append(self._update_of(row))
+                    found.append(self._seal.opened_update(row))
                 except StoreError:  # one damaged row must not hold up the rest
                     self._run(
                         "UPDATE inbox SET state = 'quarantined', reason = 'damaged on disk' WHERE seq = ?", row[0]
@@ -278,7 +269,7 @@ class Journal:
         list of Update
         """
         query = f"SELECT {_UPDATE} FROM inbox WHERE state = 'quarantined' ORDER BY seq DESC LIMIT ?"  # noqa: S608
-        return [self._update_of(row, damaged=b"") for row in self._durably(lambda: self._rows(query, limit))]
+        return [self._seal.opened_update(row, damaged=b"") for row in self._durably(lambda: self._rows(query, limit))]
 
     # Outbox
 
@@ -315,7 +306,7 @@ class Journal:
         list of Queued
         """
         rows = self._durably(
-            lambda: self._opened_payloads(
+            lambda: self._seal.opened_payloads(
                 "SELECT id, chat_id, method, payload, priority, not_before, attempts, maybe_twice, dialogue_id FROM ("
                 "SELECT *, row_number() OVER (PARTITION BY chat_id ORDER BY state = 'queued', priority, id) AS place "
                 "FROM outbox WHERE state IN ('queued', 'sending')) "
@@ -337,17 +328,6 @@ class Journal:
             )
             for row in rows
         ]
-
-    def next_due(self) -> float | None:
-        """Tell when the next queued message may go out.
-
-        Returns
-        -------
-        float or None
-            Its ``not_before``; None when nothing is queued.
-        """
-        rows = self._durably(lambda: self._rows("SELECT min(not_before) FROM outbox WHERE state = 'queued'"))
-        return cast("float | None", rows[0][0])
 
     def mark_sending(self, message: int) -> bool:
         """Say that a call is about to be made. On disk when this returns.
@@ -482,7 +462,7 @@ class Journal:
             columns = "chat_id, method, payload, queued_at"
             query = f"SELECT {columns} FROM outbox WHERE chat_id = ? AND payload != x''"  # noqa: S608
             for chat_id, method, payload, at in self._rows(query, telegram_id):
-                content = self._open(f"outbox.payload:{chat_id}/{method}", payload).decode("utf-8", "replace")
+                content = self._seal.open_payload(chat_id, method, payload).decode("utf-8", "replace")
                 held.append({"kind": method, "at": at, "content": content})
             return held
 
@@ -518,7 +498,7 @@ class Journal:
         for seq, bot_id, update_id, raw, at in self._rows(
             "SELECT seq, bot_id, update_id, raw, received_at FROM inbox WHERE raw != x''"
         ):
-            opened = self._open(f"inbox.raw:{bot_id}/{update_id}", raw)
+            opened = self._seal.open_update(bot_id, update_id, raw)
             if word.search(opened):
                 found.append((seq, at, opened))
         return found
@@ -534,8 +514,7 @@ class Journal:
             ``inbox_pending``, ``inbox_quarantined``, ``outbox_queued``, ``outbox_sending``, ``outbox_failed``,
             ``maybe_twice`` (since the journal was made).
         """
-        found = dict(self._durably(lambda: self._rows(_COUNT)))
-        return {name: found.get(name, 0) for name in _COUNTED}
+        return counted(self._durably(lambda: self._rows(COUNT)))
 
     def prune(self, *, keep_s: float = 7 * DAY_S, remember_s: float = 30 * DAY_S) -> int:
         """Delete finished rows by age; ids of updates are remembered longer, so that repeats stay recognised.
@@ -571,63 +550,12 @@ class Journal:
 
     # Inside
 
-    def _seal(self, place: str, data: bytes) -> bytes:
-        return data if self._vault is None or not data else self._vault.seal_bytes(JOURNAL, place, data)
-
-    def _open(self, place: str, data: bytes) -> bytes:
-        if self._vault is None or not data:
-            return data
-        return self._vault.open_bytes(JOURNAL, place, data) or b""
-
-    def _update_of(self, row: Sequence[Any], *, damaged: bytes | None = None) -> Update:
-        seq, bot_id, update_id, raw, *rest = row
-        try:
-            opened = self._open(f"inbox.raw:{bot_id}/{update_id}", raw)
-        except StoreError:
-            if damaged is None:
-                raise
-            opened = damaged
-        return Update(seq, bot_id, update_id, opened, *rest)
-
-    def _opened_payloads(self, statement: str, *values: Any) -> list[Any]:
-        """Rows of the outbox with their payloads opened; a damaged one is given up, so that the rest flow on."""
-        found = []
-        for id_, chat_id, method, payload, *rest in self._rows(statement, *values):
-            try:
-                opened = orjson.loads(self._open(f"outbox.payload:{chat_id}/{method}", payload))
-            except (StoreError, orjson.JSONDecodeError):
-                self._run("UPDATE outbox SET state = 'failed', reason = 'damaged on disk' WHERE id = ?", id_)
-                continue
-            found.append((id_, chat_id, method, opened, *rest))
-        return found
-
-    def _protect(self) -> None:
-        """Seal what was written without a vault; delete what a backup brought back of erased people."""
-        is_sealed = bool(self._rows("SELECT n FROM tally WHERE name = 'sealed'"))
-        if self._vault is None:
-            if is_sealed:
-                raise StartupError(f"The journal {self.path} is sealed.", cure="Open it with its vault.")
-            return
-        if not is_sealed:
-            for seq, bot_id, update_id, raw in self._rows("SELECT seq, bot_id, update_id, raw FROM inbox"):
-                sealed = self._seal(f"inbox.raw:{bot_id}/{update_id}", raw)
-                self._run("UPDATE inbox SET raw = ? WHERE seq = ?", sealed, seq)
-            for id_, chat_id, method, payload in self._rows("SELECT id, chat_id, method, payload FROM outbox"):
-                sealed = self._seal(f"outbox.payload:{chat_id}/{method}", payload)
-                self._run("UPDATE outbox SET payload = ? WHERE id = ?", sealed, id_)
-            self._run("INSERT INTO tally VALUES ('sealed', 1)")
-        if self._vault.gone("telegram:"):
-            for (chat_id,) in self._rows("SELECT DISTINCT chat_id FROM outbox"):
-                erased_at = self._vault.gone_at(f"telegram:{self._vault.blind('telegram', str(chat_id))}")
-                if erased_at is not None:
-                    self._run("DELETE FROM outbox WHERE chat_id = ? AND queued_at < ?", chat_id, erased_at)
-
     def _enqueue(self, outgoing: Sequence[Outgoing]) -> list[int]:
         now = time.time()
         ids = []
         for item in outgoing:
             priority = _FINAL if item.priority == "final" else _DRAFT
-            payload = self._seal(f"outbox.payload:{item.chat_id}/{item.method}", orjson.dumps(item.payload))
+            payload = self._seal.payload(item.chat_id, item.method, orjson.dumps(item.payload))
             names = (item.dialogue_id, item.question_id, item.once)
             row = (item.chat_id, priority, item.method, payload, item.not_before, *names, now)
             id_ = self._file.add(
@@ -659,38 +587,6 @@ class Journal:
                 "INSERT INTO tally VALUES ('maybe_twice', ?) ON CONFLICT (name) DO UPDATE SET n = n + excluded.n"
             )
             self._run(statement, count)
-
-
-def waiting(path: Path) -> dict[str, int]:
-    """Check a journal nobody has open, and count what waits in it, changing nothing.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    dict of str to int
-        As `Journal.counts`.
-
-    Raises
-    ------
-    StoreError
-        It is damaged.
-    """
-    mend = "Move it aside: updates and messages waiting in it are lost, unless a backup holds them."
-    log = path.with_name(f"{path.name}-wal")
-    is_whole = not log.exists() or not log.stat().st_size  # then SQLite makes no files beside it
-    options = "mode=ro&immutable=1" if is_whole else "mode=ro"
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as connection:
-            verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
-            found = dict(connection.execute(_COUNT).fetchall())
-    except sqlite3.DatabaseError as error:
-        raise StoreError(f"The journal {path} cannot be read: {error}.", cure=mend) from error
-    if verdict != "ok":
-        raise StoreError(f"The journal {path} is damaged: {verdict[:200]}.", cure=mend)
-    return {name: found.get(name, 0) for name in _COUNTED}
 
 
 def _nobody() -> None:

@@ -1,9 +1,15 @@
-"""Tables of the journal, and the records that come out of them."""
+"""Tables of the journal, the records that come out of them, and the count of what waits."""
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
+
+from appliance.errors import StoreError
 
 UpdateKey = tuple[int, int]  # (bot id, update id)
 Priority = Literal["final", "draft"]
@@ -60,6 +66,15 @@ ALTER TABLE outbox ADD COLUMN question_id TEXT;
 CREATE INDEX outbox_question ON outbox (question_id) WHERE question_id IS NOT NULL;
 """,
 )
+
+COUNT = """
+SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'pending' GROUP BY state
+UNION ALL SELECT 'inbox_' || state, count(*) FROM inbox WHERE state = 'quarantined' GROUP BY state
+UNION ALL SELECT 'outbox_' || state, count(*) FROM outbox WHERE state IN ('queued', 'sending') GROUP BY state
+UNION ALL SELECT 'outbox_' || state, count(*) FROM outbox WHERE state = 'failed' GROUP BY state
+UNION ALL SELECT name, n FROM tally
+"""
+COUNTED = ("inbox_pending", "inbox_quarantined", "outbox_queued", "outbox_sending", "outbox_failed", "maybe_twice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +160,41 @@ class Queued:
     attempts: int
     maybe_twice: bool
     dialogue_id: str | None = None
+
+
+def counted(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Name what `COUNT` found, zeros included."""
+    found = dict(rows)
+    return {name: found.get(name, 0) for name in COUNTED}
+
+
+def waiting(path: Path) -> dict[str, int]:
+    """Check a journal nobody has open, and count what waits in it, changing nothing.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict of str to int
+        As `Journal.counts`.
+
+    Raises
+    ------
+    StoreError
+        It is damaged.
+    """
+    mend = "Move it aside: updates and messages waiting in it are lost, unless a backup holds them."
+    log = path.with_name(f"{path.name}-wal")
+    is_whole = not log.exists() or not log.stat().st_size  # then SQLite makes no files beside it
+    options = "mode=ro&immutable=1" if is_whole else "mode=ro"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as connection:
+            verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            found = connection.execute(COUNT).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"The journal {path} cannot be read: {error}.", cure=mend) from error
+    if verdict != "ok":
+        raise StoreError(f"The journal {path} is damaged: {verdict[:200]}.", cure=mend)
+    return counted(found)

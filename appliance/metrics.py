@@ -50,9 +50,9 @@ class Metrics:
         self._channels = self._gauge("postfinder_channels", "Channels searched.")
         self._posts = self._gauge("postfinder_posts", "Posts stored, by channel.", ["channel"])
         self._backlog = self._gauge("postfinder_journal", "Updates and messages in the journal, by state.", ["state"])
-        for (outcome, door), n in ledger.outcomes().items():
+        for (outcome, door), n in ledger.questions.outcomes().items():
             self._questions.labels(outcome=outcome, door=door).inc(n)
-        for times_ms in ledger.timings(TIMED):
+        for times_ms in ledger.questions.timings(TIMED):
             self._time(times_ms)
 
     def saved(self, row: QuestionRow) -> None:
@@ -79,7 +79,7 @@ class Metrics:
         self._posts.clear()
         for status in statuses:
             self._posts.labels(channel=str(status.channel.id)).set(status.posts)
-        for vote, n in self._ledger.votes().items():
+        for vote, n in self._ledger.questions.votes().items():
             self._votes.labels(vote=vote).set(n)
         if self._journal is not None:
             for state, n in self._journal.counts().items():

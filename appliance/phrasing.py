@@ -76,7 +76,7 @@ class Phrasing:
         self._changed = changed
         texts.change(changed)
         detail = {"language": language, "reset": not words}
-        await asyncio.to_thread(self._ledger.record, "text", actor_id=actor, subject=key, detail=detail)
+        await asyncio.to_thread(self._ledger.access.record, "text", actor_id=actor, subject=key, detail=detail)
 
 
 def names_of(words: str) -> set[str]:

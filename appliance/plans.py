@@ -460,7 +460,7 @@ class Plans:
         await asyncio.to_thread(self._journal.enqueue, [call])
         await self.refunded(charge_id)
         detail = {"stars": found[0].stars}
-        await asyncio.to_thread(self._ledger.record, "plan.refund", actor_id=actor_id, detail=detail)
+        await asyncio.to_thread(self._ledger.access.record, "plan.refund", actor_id=actor_id, detail=detail)
         return found[0]
 
     async def refunded(self, charge_id: str) -> Payment | None:
@@ -515,7 +515,9 @@ class Plans:
             is_retired=is_retired,
         )
         self._plans[plan.type_id] = plan
-        await asyncio.to_thread(self._ledger.record, "plan.save", actor_id=actor_id, subject=f"plan:{plan.type_id}")
+        await asyncio.to_thread(
+            self._ledger.access.record, "plan.save", actor_id=actor_id, subject=f"plan:{plan.type_id}"
+        )
         return plan
 
     async def grant(self, who: str, name: str, *, days: int | None, actor_id: int | None = None) -> Subscription:
@@ -557,7 +559,7 @@ class Plans:
         self._keep(held)
         await self._will_end(held)
         await asyncio.to_thread(
-            self._ledger.record, "plan.grant", actor_id=actor_id, subject=f"user:{found.user_id}",
+            self._ledger.access.record, "plan.grant", actor_id=actor_id, subject=f"user:{found.user_id}",
             detail={"plan": wanted[0].type_id, "days": days},
         )  # fmt: skip
         return held

@@ -134,7 +134,7 @@ class Pool:
         is_known = any(status.channel.id == channel.id for status in statuses)
         if standing is not None and is_known:
             if pool.rename(channel):
-                self.ledger.record("channel.renamed", subject=str(channel.id))
+                self.ledger.access.record("channel.renamed", subject=str(channel.id))
             if is_ours and standing.state == "waiting":
                 return pool.place(channel.id, state="approved", is_cross=True, is_live=True)
             return standing if standing.is_live else pool.place(channel.id, is_live=True)

@@ -374,7 +374,7 @@ class Privacy:
             Without personal data.
         detail : dict, optional
         """
-        await asyncio.to_thread(self.ledger.record, kind, actor_id=user_id, subject=subject, detail=detail)
+        await asyncio.to_thread(self.ledger.access.record, kind, actor_id=user_id, subject=subject, detail=detail)
 
     def _find(self, who: str) -> Any:
         found = self.ledger.people.find(who)

@@ -137,7 +137,7 @@ def _build(card: str, shelf: Shelf, ledger: Ledger, load: Callable[[str], Embedd
                 cure="The old index goes on serving. Run the command again, or with --force.",
             )
         shelf.switch(Pair(embedder, index))
-    ledger.record("reindex", subject=card, detail={"posts": held, "self_retrieval": mine, "overlap": overlap})
+    ledger.access.record("reindex", subject=card, detail={"posts": held, "self_retrieval": mine, "overlap": overlap})
     tell(stage="done", posts=held, of=held, done=True)
     log.info("reindex.done", card=card, posts=held, seconds=round(monotonic() - started, 1))
 

@@ -124,7 +124,7 @@ class Repeats:
         await asyncio.to_thread(self.ledger.chats.set, chat_id, topic_id, SETTING, value)
         subject = f"chat:{chat_id}/{topic_id or 0}"
         await asyncio.to_thread(
-            self.ledger.record, "chat.repeats", actor_id=user_id, subject=subject, detail={"to": mode}
+            self.ledger.access.record, "chat.repeats", actor_id=user_id, subject=subject, detail={"to": mode}
         )
 
     async def move(self, chat_id: int, new_id: int) -> None:

@@ -65,6 +65,16 @@ async def search(
     return await asyncio.to_thread(_search, query, asker, filters, min(max(limit, 1), 50), index, ledger, embedder)
 
 
+def visible_post(ledger: Ledger, key: PostKey, asker: Asker) -> tuple[Post, str] | None:
+    """Return a post with its link if this asker may see its channel."""
+    channels: dict[int, Channel] = {status.channel.id: status.channel for status in ledger.channels(asker)}
+    channel = channels.get(key[0])
+    found = ledger.posts([key]).get(key) if channel else None
+    if channel is None or found is None:
+        return None
+    return found, post_link(channel, found.message_id, found.topic_id)
+
+
 def _search(
     query: str, asker: Asker, filters: Filters, limit: int, index: Index, ledger: Ledger, embedder: Embedder
 ) -> SearchResult:

@@ -152,9 +152,9 @@ async def furnish(app: App) -> int:
             tokens=0,
             times_ms={"search": rng.uniform(4, 12), "links": rng.uniform(6, 22), "complete": rng.uniform(14, 60)},
         )
-        app.ledger.save_question(row)
+        app.ledger.questions.save(row)
         if rng.random() < 0.3:
-            app.ledger.rate(row.id, row.user_id, "up" if rng.random() < 0.8 else "down")
+            app.ledger.questions.rate(row.id, row.user_id, "up" if rng.random() < 0.8 else "down")
     await sell(app, people)
     for chat, topic, title, way in GROUPS:
         await app.verbs.chats.name(chat, title)

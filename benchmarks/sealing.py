@@ -90,7 +90,7 @@ def measure(folder: Path, channels: list[Channel], posts: list[Post], *, is_seal
             ledger.mark_indexed([post.key for post in batch])
         found["store_s"] = perf_counter() - began
         asker = ledger.save_user(telegram_id=1, username="anna", first_name="Анна")
-        found["question_ms"] = _median_ms(lambda: ledger.save_question(_question(asker.user_id)))
+        found["question_ms"] = _median_ms(lambda: ledger.questions.save(_question(asker.user_id)))
         journal = stack.enter_context(Journal.open(data / "journal.sqlite", vault))
         number = iter(range(10**6))
 

@@ -135,7 +135,7 @@ def recorded(verbs: Verbs, app: App, rows: list[QuestionRow]) -> Callable[[Quest
     async def ask(question: Question) -> AsyncIterator[Part]:
         async for part in verbs.ask(question):
             if isinstance(part, Final):
-                row = app.ledger.question(part.answer.id)
+                row = app.ledger.questions.get(part.answer.id)
                 assert row is not None
                 rows.append(row)
             yield part

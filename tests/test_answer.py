@@ -43,7 +43,7 @@ async def test_links_then_sentences_then_the_whole(app: App) -> None:
 
 async def test_every_answer_has_one_row_with_its_stages(app: App) -> None:
     answer = await answer_of(app, "Сколько стоит занятие керамикой?")
-    row = app.ledger.question(answer.id)
+    row = app.ledger.questions.get(answer.id)
     assert row is not None
     assert row.outcome == answer.outcome
     assert row.posts == tuple(citation.post for citation in answer.citations)

@@ -113,7 +113,7 @@ async def test_ten_turns_by_three_people_at_once(
         town.server.faults += [Fault("429", ("sendMessage",), probability=0.04), Fault("500", probability=0.15)]
         town.server.faults += [Fault("502", probability=0.1), Fault("500", ("getUpdates",), probability=0.1)]
     rows: list[QuestionRow] = []
-    votes = app.ledger.votes()
+    votes = app.ledger.questions.votes()
 
     async def converse(who: int) -> None:
         last: int | None = None
@@ -132,7 +132,7 @@ async def test_ten_turns_by_three_people_at_once(
         assert row.door == "telegram"
     assert list(dialogues.values()) == [TEN, TEN, TEN]
     assert len({row.dialogue_id for row in rows}) == 3
-    now = app.ledger.votes()
+    now = app.ledger.questions.votes()
     assert (now["up"] - votes["up"], now["down"] - votes["down"]) == (20, 10)
     for who, face in ((ANNA, "👍 ✓"), (BORIS, "👎 ✓"), (CHLOE, "👍 ✓")):
         answers = town.server.from_bot(who)

@@ -112,7 +112,7 @@ async def test_the_second_time_is_remembered_with_its_own_row(app: App) -> None:
     assert two.sentences == one.sentences
     assert (two.query, two.citations) == ("когда ремонтное кафе", one.citations)
     assert two.id != one.id
-    row = app.ledger.question(two.id)
+    row = app.ledger.questions.get(two.id)
     assert row is not None
     assert row.text == "когда ремонтное кафе"
     assert await app.verbs.rate(two.id, asker=Asker(), vote="up")

@@ -498,7 +498,7 @@ async def test_numbers_leave_out_what_so_few_people_did(app: App) -> None:
                 tokens=0,
                 times_ms={"search": 5.0, "links": 8.0, "complete": 20.0},
             )
-            app.ledger.save_question(row)
+            app.ledger.questions.save(row)
     asked_at = {
         who: app.ledger.talks.ask_survey(await user_id(app, who), timedelta(days=1), 0) for who in (7000, 7001, 7002)
     }
@@ -520,9 +520,9 @@ async def test_numbers_leave_out_what_so_few_people_did(app: App) -> None:
     assert {"found", "links", "answer"} <= set(said["waits_ms"])
     assert said["satisfaction"] is None
     for question_id, who in (("00", 7000), ("10", 7000), ("30", 7000), ("01", 7001)):  # four ratings of two people
-        app.ledger.rate(question_id, await user_id(app, who), "up")
+        app.ledger.questions.rate(question_id, await user_id(app, who), "up")
     assert (await app.verbs.numbers())["satisfaction"] is None
-    app.ledger.rate("02", await user_id(app, 7002), "down")
+    app.ledger.questions.rate("02", await user_id(app, 7002), "down")
     assert (await app.verbs.numbers())["satisfaction"] == 0.8
     assert len(said["by_day"]) == said["days"]
 

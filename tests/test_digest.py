@@ -38,7 +38,7 @@ async def test_every_sentence_stands_in_its_post_of_the_period(app: App) -> None
         assert (newest - citation.date).days <= 30
         words = sentence.text.rstrip("…").split()
         assert " ".join(words) in " ".join(posts[citation.post].text.split())
-    assert app.ledger.question(answer.id) is not None
+    assert app.ledger.questions.get(answer.id) is not None
 
 
 async def test_an_empty_period_is_said(app: App) -> None:

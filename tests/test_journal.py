@@ -112,14 +112,12 @@ def test_a_postponed_message_holds_its_chat_and_is_not_overtaken(journal: Journa
     assert texts_due(journal) == ["c"]
     assert texts_due(journal, time.time() + 5001) == ["a", "c"]
     assert journal.due(time.time() + 5001)[0].attempts == 1
-    assert journal.next_due() == 0.0
 
 
-def test_next_due_is_the_earliest(journal: Journal) -> None:
-    assert journal.next_due() is None
+def test_nothing_is_due_before_its_time(journal: Journal) -> None:
     journal.enqueue([reply(1, not_before=900.0), reply(2, not_before=800.0)])
-    assert journal.next_due() == 800.0
     assert journal.due(799.0) == []
+    assert [message.chat_id for message in journal.due(800.0)] == [2]
 
 
 def test_only_one_sender_gets_a_message(journal: Journal) -> None:

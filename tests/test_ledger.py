@@ -186,8 +186,8 @@ def test_any_text_can_be_stored_and_sent_on(ledger: Ledger, text: str) -> None:
     stored.text.encode()
     assert "\x00" not in stored.text
     assert ledger.save_posts([post]).same == [post.key]
-    ledger.save_question(make_question(text=text, answer_text=text))
-    ledger.record("error", subject=text)
+    ledger.questions.save(make_question(text=text, answer_text=text))
+    ledger.access.record("error", subject=text)
 
 
 texts = st.text(max_size=40)
@@ -334,40 +334,40 @@ def test_a_person_has_one_row(ledger: Ledger) -> None:
 
 def test_a_question_comes_back_as_it_was(ledger: Ledger) -> None:
     row = make_question()
-    ledger.save_question(row)
-    assert ledger.question("q1") == row
-    assert ledger.question("q2") is None
-    ledger.save_question(replace(row, outcome="not_found"))
-    assert ledger.question("q1") == replace(row, outcome="not_found")
+    ledger.questions.save(row)
+    assert ledger.questions.get("q1") == row
+    assert ledger.questions.get("q2") is None
+    ledger.questions.save(replace(row, outcome="not_found"))
+    assert ledger.questions.get("q1") == replace(row, outcome="not_found")
     assert ledger.stats()["questions"]["total"] == 1
 
 
 def test_turns_are_the_last_ones_in_order(ledger: Ledger) -> None:
     for n in range(9):
-        ledger.save_question(make_question(f"q{n}", asked_at=DAY + timedelta(minutes=n)))
-    ledger.save_question(make_question("other", dialogue_id="d2", asked_at=DAY + timedelta(days=1)))
-    assert [row.id for row in ledger.turns("d1", limit=3)] == ["q6", "q7", "q8"]
-    assert len(ledger.turns("d1")) == 6
-    assert ledger.turns("nobody") == []
+        ledger.questions.save(make_question(f"q{n}", asked_at=DAY + timedelta(minutes=n)))
+    ledger.questions.save(make_question("other", dialogue_id="d2", asked_at=DAY + timedelta(days=1)))
+    assert [row.id for row in ledger.questions.turns("d1", limit=3)] == ["q6", "q7", "q8"]
+    assert len(ledger.questions.turns("d1")) == 6
+    assert ledger.questions.turns("nobody") == []
 
 
 def test_the_last_vote_of_a_person_counts(ledger: Ledger) -> None:
-    ledger.save_question(make_question())
-    assert not ledger.rate("unknown", 5, "up", "")
-    assert ledger.rate("q1", 5, "up", "")
-    assert ledger.rate("q1", 6, "up", "")
-    assert ledger.rate("q1", 5, "down", "не о том")
-    assert ledger.votes() == {"up": 1, "down": 1}
-    assert ledger.rate("q1", None, "up")
-    assert ledger.rate("q1", None, "down")
-    assert ledger.votes() == {"up": 1, "down": 2}
+    ledger.questions.save(make_question())
+    assert not ledger.questions.rate("unknown", 5, "up", "")
+    assert ledger.questions.rate("q1", 5, "up", "")
+    assert ledger.questions.rate("q1", 6, "up", "")
+    assert ledger.questions.rate("q1", 5, "down", "не о том")
+    assert ledger.questions.votes() == {"up": 1, "down": 1}
+    assert ledger.questions.rate("q1", None, "up")
+    assert ledger.questions.rate("q1", None, "down")
+    assert ledger.questions.votes() == {"up": 1, "down": 2}
 
 
 def test_writers_wait_together_and_only_the_culprit_fails(ledger: Ledger) -> None:
-    ledger.save_question(make_question("twice"))
+    ledger.questions.save(make_question("twice"))
 
     def ask(n: int) -> str:
-        ledger.save_question(make_question("twice" if n % 7 == 0 else f"q{n}", text=f"{n}"))
+        ledger.questions.save(make_question("twice" if n % 7 == 0 else f"q{n}", text=f"{n}"))
         if n % 10 == 3:
             with pytest.raises(sa.exc.DBAPIError):
                 ledger.save_posts([make_post(reactions=2**40)])
@@ -375,7 +375,7 @@ def test_writers_wait_together_and_only_the_culprit_fails(ledger: Ledger) -> Non
 
     with ThreadPoolExecutor(16) as pool:
         ids = set(pool.map(ask, range(200)))
-    assert all(ledger.question(question_id) for question_id in ids)
+    assert all(ledger.questions.get(question_id) for question_id in ids)
     assert ledger.stats()["questions"]["total"] == len(ids)
     assert ledger.posts([(1, 1)]) == {}
 
@@ -407,9 +407,9 @@ def test_settings_and_events(ledger: Ledger) -> None:
     ledger.set_setting("quota", {"day": 20, "о": ["б", 1.5, True]})
     ledger.set_setting("quota", {"day": 30})
     assert ledger.setting("quota") == {"day": 30}
-    ledger.record("ban", actor_id=1, subject="user 5", detail={"days": 3})
-    ledger.record("ban", subject="user 6")
-    ledger.record("error.telegram")
+    ledger.access.record("ban", actor_id=1, subject="user 5", detail={"days": 3})
+    ledger.access.record("ban", subject="user 6")
+    ledger.access.record("error.telegram")
     assert ledger.stats()["events"] == {"ban": 2, "error.telegram": 1}
 
 
@@ -426,7 +426,7 @@ def test_stats_are_json_and_agree_with_the_rows(ledger: Ledger) -> None:
         make_question("old", asked_at=today - timedelta(days=90), times_ms={}),
     ]
     for row in rows_:
-        ledger.save_question(row)
+        ledger.questions.save(row)
     stats = orjson.loads(orjson.dumps(ledger.stats()))
     assert stats["questions"]["total"] == 5
     assert stats["questions"]["today"] == 3

@@ -39,7 +39,7 @@ def asked(ledger: Ledger, user_id: int, at: datetime, dialogue_id: str = "d") ->
         text="?", query="?", language="ru", outcome="answered", model="quotes", posts=(), answer_text="",
         relevance=1.0, tokens=0, times_ms={},
     )  # fmt: skip
-    ledger.save_question(row)
+    ledger.questions.save(row)
 
 
 def test_a_topic_has_its_own_setting_its_chats_or_the_default(ledger: Ledger, tmp_path: Path) -> None:

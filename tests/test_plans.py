@@ -54,7 +54,7 @@ def person(ledger: Ledger, telegram_id: int = 501) -> int:
 
 
 def asked(ledger: Ledger, user_id: int | None, at: datetime, number: int) -> None:
-    ledger.save_question(
+    ledger.questions.save(
         QuestionRow(f"q{number}", "d", user_id, "telegram", at, "?", "?", "ru", "answered", "quotes", (), "", 0, 0, {})
     )
 

@@ -178,7 +178,7 @@ async def test_a_forgotten_post_leaves_search_and_the_answers_made_of_it(town: A
         await town.verbs.privacy.forget_link("https://t.me/masterskaya_rechnaya/4444", user_id=asker.user_id)
     receipt = await town.verbs.privacy.forget_link(answer.citations[0].link, user_id=asker.user_id)
     assert receipt.counts == {"post": 1, "answers": 1}
-    row = town.ledger.question(answer.id)
+    row = town.ledger.questions.get(answer.id)
     assert row is not None
     assert (row.answer_text, row.posts) == ("", ())
     assert all(one.post != (RIVER.id, 2) for one in (await answer_of(town, "Куда сдать старые батарейки?")).citations)
@@ -191,7 +191,7 @@ async def test_a_post_forgotten_while_its_answer_is_made_leaves_no_word_of_it(to
     await town.verbs.privacy.forget_link("https://t.me/masterskaya_rechnaya/2", is_operator=True)
     (answer,) = [part.answer async for part in parts if isinstance(part, Final)]
     assert (RIVER.id, 2) in {citation.post for citation in answer.citations}
-    row = town.ledger.question(answer.id)
+    row = town.ledger.questions.get(answer.id)
     assert row is not None
     assert (row.answer_text, row.posts) == ("", ())
     later = await answer_of(town, "Куда сдать старые батарейки?")  # nor is it remembered
@@ -241,9 +241,9 @@ async def test_a_forgotten_channel_is_gone_with_its_key(town: App) -> None:
 async def test_old_questions_and_quiet_people_go(town: App) -> None:
     asker = await member(town)
     answer = await answer_of(town, QUESTION, asker)
-    row = town.ledger.question(answer.id)
+    row = town.ledger.questions.get(answer.id)
     assert row is not None
-    town.ledger.save_question(replace(row, asked_at=datetime.now(UTC) - timedelta(days=366)))
+    town.ledger.questions.save(replace(row, asked_at=datetime.now(UTC) - timedelta(days=366)))
     counts = await town.verbs.privacy.expire()
     assert (counts["question"], counts["person"]) == (1, 0)
     quiet = replace(town.verbs.privacy, config=town.config.model_copy(update={"keep_quiet_people_days": 1}))

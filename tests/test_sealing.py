@@ -56,8 +56,8 @@ def fill(data: Path, vault: Vault | None, *, close: bool = True) -> list[Ledger 
     ledger.save_channel(RIVER)
     ledger.save_posts([POST])
     asker = ledger.save_user(telegram_id=42, username=WORDS[6], first_name=WORDS[6], last_name=WORDS[6])
-    ledger.save_question(question(asker.user_id))
-    ledger.rate("q1", asker.user_id, "down", WORDS[7])
+    ledger.questions.save(question(asker.user_id))
+    ledger.questions.rate("q1", asker.user_id, "down", WORDS[7])
     index = Index.open(data / "index", embedder=INFO, vault=vault)
     chunks = chunks_of(POST)
     index.replace([POST.key], chunks, vectors_of(chunks))
@@ -103,7 +103,7 @@ def check_readable(data: Path, vault: Vault) -> None:
     with Ledger.open(data / "ledger.duckdb", vault) as ledger:
         assert ledger.posts([POST.key]) == {POST.key: POST}
         assert ledger.save_posts([POST]).same == [POST.key]
-        stored = ledger.question("q1")
+        stored = ledger.questions.get("q1")
         assert stored is not None
         assert (stored.text, stored.query, stored.answer_text) == (WORDS[4], WORDS[4], WORDS[5])
     index = Index.open(data / "index", embedder=INFO, vault=vault)
@@ -157,7 +157,7 @@ def test_a_damaged_or_swapped_value_in_the_ledger_is_refused(data: Path, vault: 
     with duckdb.connect(str(data / "ledger.duckdb")) as connection:
         connection.execute("UPDATE question SET answer_text = text")  # sealed by the same key, in another place
     with Ledger.open(data / "ledger.duckdb", vault) as ledger, pytest.raises(StoreError, match="belongs elsewhere"):
-        ledger.question("q1")
+        ledger.questions.get("q1")
     with sqlite3.connect(data / "journal.sqlite") as connection:
         connection.execute("UPDATE inbox SET raw = CAST(substr(raw, 1, length(raw) - 1) || x'00' AS BLOB)")
         connection.execute("UPDATE outbox SET payload = CAST(substr(payload, 2) AS BLOB)")

@@ -60,7 +60,7 @@ async def test_answer_with_links(client: httpx.AsyncClient, app: App) -> None:
     assert cited == set(links)
     assert all(re.fullmatch(rf"https://t\.me/{sample.USERNAME}/\d+", link) for link in links.values())
     assert answer["times_ms"]["links"] <= answer["times_ms"]["complete"]
-    row = app.ledger.question(answer["id"])
+    row = app.ledger.questions.get(answer["id"])
     assert row is not None
     assert (row.door, row.text, row.outcome) == ("api", KNOWN, "answered")
 
@@ -102,12 +102,12 @@ async def test_dialogue_goes_on(client: httpx.AsyncClient, app: App) -> None:
     second = (await client.post("/ask", json=body)).json()
     assert second["dialogue_id"] == first["dialogue_id"]
     assert "доску" in second["query"]
-    assert [turn.id for turn in app.ledger.turns(first["dialogue_id"])] == [first["id"], second["id"]]
+    assert [turn.id for turn in app.ledger.questions.turns(first["dialogue_id"])] == [first["id"], second["id"]]
 
 
 async def test_door_is_the_page_for_a_browser(client: httpx.AsyncClient, app: App) -> None:
     response = await client.post("/ask", json={"question": KNOWN}, headers={"X-PostFinder-Door": "web"})
-    row = app.ledger.question(response.json()["id"])
+    row = app.ledger.questions.get(response.json()["id"])
     assert row is not None
     assert row.door == "web"
 

@@ -3,6 +3,7 @@
 ::
 
     ledger.py      what the rest of the appliance calls
+    questions.py   the row of each question, ratings
     posts.py       which copy of a post counts, what a batch changes
     figures.py     counts, shares and percentiles, from the rows
     rows.py        records to rows and back

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from appliance.errors import BadInput
 from appliance.ledger.database import Database
+from appliance.ledger.rows import storable
 from appliance.ledger.tables import api_key, event, user
 
 ROLES = ("owner", "admin", "moderator", "trusted", "member", "guest")  # the mightiest first
@@ -165,6 +166,31 @@ class Access:
         row = self._database.read(sa.select(*api_key.c).where(api_key.c.key_id == key_id))[0]
         self._keys[key_id] = (_key_of(row), row.digest)
         return True
+
+    def record(
+        self, kind: str, *, actor_id: int | None = None, subject: str = "", detail: dict[str, Any] | None = None
+    ) -> None:
+        """Append an administrative act or an error to the log of events.
+
+        Parameters
+        ----------
+        kind : str
+            ``"ban"``, ``"error.telegram"``, …
+        actor_id : int, optional
+            Who did it.
+        subject : str
+            Whom or what it concerns; never a message's text.
+        detail : dict, optional
+            JSON-ready.
+        """
+        row = {
+            "happened_at": datetime.now(UTC),
+            "kind": kind,
+            "actor_id": actor_id,
+            "subject": storable(subject),
+            "detail": detail or {},
+        }
+        self._database.write(lambda connection: connection.execute(sa.insert(event).values(row)))
 
     def acts(self, limit: int = 100) -> list[dict[str, Any]]:
         """List the newest administrative acts.

@@ -6,7 +6,7 @@ survives a kill and a power cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,15 +30,13 @@ from appliance.ledger.order import Order
 from appliance.ledger.people import People
 from appliance.ledger.plans import Plans
 from appliance.ledger.posts import PostChanges, Sorted, has_key, newest, pages, sort_posts, store
-from appliance.ledger.rows import POST_COLUMNS, QUESTION_COLUMNS, post_of, question_of, question_values, storable
-from appliance.ledger.sealing import open_post, open_question, open_row, seal_row
+from appliance.ledger.questions import Questions
+from appliance.ledger.rows import POST_COLUMNS, post_of, storable
+from appliance.ledger.sealing import open_post, open_row, seal_row
 from appliance.ledger.tables import (
     channel,
-    event,
-    feedback,
     membership,
     post,
-    question,
     setting,
     unindexed,
     user,
@@ -52,13 +50,10 @@ from appliance.schema import (
     Language,
     Post,
     PostKey,
-    QuestionRow,
-    Vote,
     guarded_by,
 )
 from appliance.vault import Vault, person
 
-ANONYMOUS = 0  # rater of an unregistered web visitor
 HOT_CHARS = 24_000_000  # post text kept in memory, in characters (about 2 bytes each for Russian)
 HOT_POSTS = 20_000  # newest posts loaded into memory at open
 SEEN_AGAIN = timedelta(hours=1)  # how often it is written down that a person is still there
@@ -73,6 +68,8 @@ class Ledger:
         The DuckDB file.
     notes : tuple of str
         What opening had to repair, for the operator; empty after an orderly stop.
+    questions : Questions
+        The canonical row of each question, and how people rated the answers.
     people : People
         Consent, archives, erasure, opting out, retention.
     access : Access
@@ -109,7 +106,8 @@ class Ledger:
         self.pool = Channels(database, vault, self._forget_channels)
         self.community = Community(database, vault)
         self._read = database.read
-        self.numbers = Numbers(database.read, self._question_of)
+        self.questions = Questions(database, vault)
+        self.numbers = Numbers(database.read, self.questions.row_of)
         self._write = database.write
         self._hot = HotPosts(HOT_CHARS)
         self._channels: list[ChannelStatus] | None = None
@@ -309,9 +307,6 @@ class Ledger:
 
     def _post_of(self, row: Sequence[Any]) -> Post:
         return post_of(open_post(self._vault, row))
-
-    def _question_of(self, row: Sequence[Any]) -> QuestionRow:
-        return question_of(open_question(self._vault, row))
 
     def posts(self, keys: Iterable[PostKey]) -> dict[PostKey, Post]:
         """Fetch posts; unknown keys are left out.
@@ -533,99 +528,7 @@ class Ledger:
         row = sa.delete(membership).where(membership.c.user_id == user_id, membership.c.channel_id == channel_id)
         self._write(lambda connection: connection.execute(row))
 
-    # Questions and ratings
-
-    def save_question(self, row: QuestionRow) -> None:
-        """Store the canonical row of a question; storing it again replaces it.
-
-        Parameters
-        ----------
-        row : QuestionRow
-        """
-        values = seal_row(self._vault, "question", question_values(row))
-
-        def replace(connection: sa.Connection) -> None:
-            connection.execute(sa.delete(question).where(question.c.question_id == row.id))
-            connection.execute(sa.insert(question).values(values))
-
-        self._database.append(question, values, otherwise=replace)
-
-    def question(self, question_id: str) -> QuestionRow | None:
-        """Fetch a question's row.
-
-        Parameters
-        ----------
-        question_id : str
-
-        Returns
-        -------
-        QuestionRow or None
-        """
-        rows = self._read(sa.select(*QUESTION_COLUMNS).where(question.c.question_id == question_id))
-        return self._question_of(rows[0]) if rows else None
-
-    def turns(self, dialogue_id: str, limit: int = 6) -> list[QuestionRow]:
-        """Fetch the last turns of a dialogue, oldest first.
-
-        Parameters
-        ----------
-        dialogue_id : str
-        limit : int
-            At most this many.
-
-        Returns
-        -------
-        list of QuestionRow
-        """
-        # Without a LIMIT: with one, DuckDB leaves the index and reads the whole table. Sorted here: planning a sort
-        # takes longer than the rows of a dialogue do.
-        found = self._read(sa.select(*QUESTION_COLUMNS).where(question.c.dialogue_id == dialogue_id))
-        turns = sorted(map(self._question_of, found), key=lambda turn: (turn.asked_at, turn.id))
-        return turns[-limit:]
-
-    def rate(self, question_id: str, user_id: int | None, vote: Vote, reason: str = "") -> bool:
-        """Store a rating; the last one of a person counts.
-
-        Parameters
-        ----------
-        question_id : str
-        user_id : int or None
-            None for unregistered visitors, who share one vote on a question.
-        vote : {'up', 'down'}
-        reason : str
-
-        Returns
-        -------
-        bool
-            False when there is no such question.
-        """
-        rater = ANONYMOUS if user_id is None else user_id
-
-        def save(connection: sa.Connection) -> bool:
-            known = sa.select(question.c.question_id).where(question.c.question_id == question_id)
-            if connection.execute(known).first() is None:
-                return False
-            row = {"question_id": question_id, "user_id": rater, "vote": vote, "reason": storable(reason)}
-            upsert = insert(feedback).values(**seal_row(self._vault, "feedback", row), rated_at=_now())
-            changed = {name: upsert.excluded[name] for name in ("vote", "reason", "rated_at")}
-            connection.execute(
-                upsert.on_conflict_do_update(index_elements=["question_id", "user_id"], set_=changed),
-            )
-            return True
-
-        return self._write(save)
-
-    def votes(self) -> dict[str, int]:
-        """Count the ratings in force.
-
-        Returns
-        -------
-        dict of str to int
-            ``up`` and ``down``.
-        """
-        return figures.votes(self._read)
-
-    # Settings and events
+    # Settings
 
     def setting(self, name: str) -> Any:
         """Fetch a setting.
@@ -656,31 +559,6 @@ class Ledger:
         statement = upsert.on_conflict_do_update(index_elements=["name"], set_=changed)
         self._write(lambda connection: connection.execute(statement))
 
-    def record(
-        self, kind: str, *, actor_id: int | None = None, subject: str = "", detail: dict[str, Any] | None = None
-    ) -> None:
-        """Append an administrative act or an error to the log of events.
-
-        Parameters
-        ----------
-        kind : str
-            ``"ban"``, ``"error.telegram"``, …
-        actor_id : int, optional
-            Who did it.
-        subject : str
-            Whom or what it concerns; never a message's text.
-        detail : dict, optional
-            JSON-ready.
-        """
-        row = {
-            "happened_at": _now(),
-            "kind": kind,
-            "actor_id": actor_id,
-            "subject": storable(subject),
-            "detail": detail or {},
-        }
-        self._write(lambda connection: connection.execute(sa.insert(event).values(row)))
-
     # Figures
 
     def stats(self) -> dict[str, Any]:
@@ -692,33 +570,6 @@ class Ledger:
             JSON-ready; see `appliance.ledger.figures.stats`.
         """
         return figures.stats(self._read, self.channels())
-
-    def outcomes(self) -> dict[tuple[str, str], int]:
-        """Count all questions by outcome and door.
-
-        Returns
-        -------
-        dict of (outcome, door) to int
-        """
-        columns = (question.c.outcome, question.c.door)
-        rows = self._read(sa.select(*columns, sa.func.count()).group_by(*columns))
-        return {(row[0], row[1]): row[2] for row in rows}
-
-    def timings(self, limit: int) -> Iterator[dict[str, float]]:
-        """Go through the stage times of the newest questions, newest first.
-
-        Parameters
-        ----------
-        limit : int
-            At most this many.
-
-        Yields
-        ------
-        dict of str to float
-            Milliseconds by stage.
-        """
-        for row in self._read(sa.select(question.c.times_ms).order_by(question.c.asked_at.desc()).limit(limit)):
-            yield row[0]
 
 
 def _now() -> datetime:

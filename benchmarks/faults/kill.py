@@ -378,7 +378,7 @@ def questions_in(ledger: Ledger) -> list[Any]:
 
     from appliance.ledger.rows import QUESTION_COLUMNS
 
-    return [ledger._question_of(row) for row in ledger._read(select(*QUESTION_COLUMNS))]
+    return [ledger.questions.row_of(row) for row in ledger._read(select(*QUESTION_COLUMNS))]
 
 
 def votes_in(ledger: Ledger) -> dict[tuple[str, int], str]:

@@ -257,8 +257,8 @@ def look(image: Path, told: Told, number: int, kind: str) -> Counter[str]:
             inbox = {update.update_id: update.raw for update in stores.journal.next_pending(limit=10**6)}
             outbox = {message.payload["text"] for message in stores.journal.due(9e9, limit=10**6)}
             counts = stores.journal.counts()
-            questions = {one: stores.ledger.question(f"q{one}") for one in told.questions}
-            votes = stores.ledger.votes()
+            questions = {one: stores.ledger.questions.get(f"q{one}") for one in told.questions}
+            votes = stores.ledger.questions.votes()
             found["healed"] = len(stores.notes) > 0
     except Exception as error:
         if kind == "careful":

@@ -24,6 +24,7 @@ from appliance.client import import_app
 from appliance.config import Config
 from appliance.journal import Journal
 from appliance.ledger import Ledger
+from appliance.ledger.questions import Questions
 from appliance.logs import configure_logs
 from appliance.text import lemmas
 from benchmarks.results import ROOT
@@ -63,8 +64,8 @@ def hasten() -> None:
         return hasty
 
     Journal.take_in = late(Journal.take_in, lambda self, bot_id, updates: len(updates))  # type: ignore[method-assign]
-    Ledger.save_question = late(Ledger.save_question, lambda self, row: None)  # type: ignore[method-assign]
-    Ledger.rate = late(Ledger.rate, lambda self, *words: True)  # type: ignore[method-assign]
+    Questions.save = late(Questions.save, lambda self, row: None)  # type: ignore[method-assign]
+    Questions.rate = late(Questions.rate, lambda self, *words: True)  # type: ignore[method-assign]
     Ledger.save_posts = late(Ledger.save_posts, Ledger.classify)  # type: ignore[method-assign]
 
 

@@ -136,9 +136,9 @@ def write(data: Path, kind: str, seed: int) -> None:
                 case 3:
                     one = next(number)
                     asker = ledger.save_user(telegram_id=one, username=f"name{one}", first_name=f"Имя {one}")
-                    ledger.save_question(question_of(one, asker.user_id or 0))
+                    ledger.questions.save(question_of(one, asker.user_id or 0))
                     say("question", one, asker.user_id or 0)
-                    ledger.rate(f"q{one}", asker.user_id, "up")
+                    ledger.questions.rate(f"q{one}", asker.user_id, "up")
                     say("rating", one, asker.user_id or 0)
                 case 4 if step % 40 == 0:
                     stores.index.compact()

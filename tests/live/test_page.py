@@ -61,7 +61,7 @@ async def test_question_answer_post_rating(tmp_path: Path) -> None:
         await ask(page, KNOWN)
         said = await page.do("document.querySelector('.answer').innerText")
         answer_id = await page.do("document.querySelector('.turn').dataset.answer")
-        row = app.ledger.question(answer_id)
+        row = app.ledger.questions.get(answer_id)
         assert row is not None
         assert (row.text, row.outcome, row.door) == (KNOWN, "answered", "web")
         assert " ".join(row.answer_text.split())[:40] in " ".join(said.split())
@@ -90,12 +90,12 @@ async def test_question_answer_post_rating(tmp_path: Path) -> None:
 
         # a follow-up carries the dialogue on; a new conversation forgets it
         await ask(page, "А чем ещё?")
-        turns = app.ledger.turns(row.dialogue_id)
+        turns = app.ledger.questions.turns(row.dialogue_id)
         assert [turn.text for turn in turns] == [KNOWN, "А чем ещё?"]
         await page.click("#fresh")
         await page.until("document.querySelectorAll('.turn').length === 0")
         await ask(page, "А чем ещё?")
-        assert len(app.ledger.turns(row.dialogue_id)) == 2
+        assert len(app.ledger.questions.turns(row.dialogue_id)) == 2
 
         assert page.errors == []
         assert {address.split("/")[2] for address in page.requests if address.startswith("http")} == {url.split("/")[2]}
@@ -133,7 +133,7 @@ async def test_narrow_phone_and_limits(tmp_path: Path) -> None:
         )
         assert "31 мая 2025" in await page.do("document.querySelector('#narrow').innerText")
         await ask(page, "Что нового в мастерской?")
-        row = app.ledger.question(await page.do("document.querySelector('.turn').dataset.answer"))
+        row = app.ledger.questions.get(await page.do("document.querySelector('.turn').dataset.answer"))
         assert row is not None
         dates = [post.date.date().isoformat() for post in app.ledger.posts(row.posts).values()]
         assert dates
