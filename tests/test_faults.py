@@ -36,7 +36,6 @@ def test_canaries_leave_no_trace() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # what is killed closes no sockets
 @pytest.mark.parametrize("name", SHORT)
 def test_faults(name: str) -> None:
     if name == "power" and shutil.which("cc") is None:

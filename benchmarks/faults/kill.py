@@ -156,32 +156,33 @@ class Life:
         pid = await self.forks.start(str(self.data), self.server.url, self.kind)
         moment = self.chance.choices(MOMENTS, MOMENT_WEIGHTS)[0]
         telegram = asyncio.create_task(self.in_telegram())
-        if moment == "while starting":
-            usual = float(np.median(self.starts)) if self.starts else 3.0
-            await asyncio.sleep(self.chance.random() * usual)
-            tasks: list[asyncio.Task[None]] = [telegram]
-        else:
-            tasks = [telegram]
-            began = monotonic()
-            if (serving := await self.ready(pid)) is None:
-                self.unopenable += 1
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            if moment == "while starting":
+                usual = float(np.median(self.starts)) if self.starts else 3.0
+                await asyncio.sleep(self.chance.random() * usual)
+                tasks: list[asyncio.Task[None]] = [telegram]
             else:
-                self.starts.append(monotonic() - began)
-                client = httpx.AsyncClient(base_url=serving["url"], timeout=60, trust_env=False)
-                admin = {"Authorization": f"Bearer {serving['token']}"}
-                work = [self.at_the_page(client), self.at_the_page(client), self.importing(client, admin)]
-                if self.chance.random() < 0.1:
-                    work.append(self.backing_up(client, admin))
-                tasks += [asyncio.create_task(_until_cut(one)) for one in work]
-                if moment == "under load":
-                    await asyncio.sleep(self.chance.random() * max(WORK_S, float(np.median(self.starts))))
+                tasks = [telegram]
+                began = monotonic()
+                if (serving := await self.ready(pid)) is None:
+                    self.unopenable += 1
                 else:
-                    await self.acknowledged(moment)
-        self.kills[moment] += 1
-        await kill(pid)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+                    self.starts.append(monotonic() - began)
+                    client.base_url = serving["url"]
+                    admin = {"Authorization": f"Bearer {serving['token']}"}
+                    work = [self.at_the_page(client), self.at_the_page(client), self.importing(client, admin)]
+                    if self.chance.random() < 0.1:
+                        work.append(self.backing_up(client, admin))
+                    tasks += [asyncio.create_task(_until_cut(one)) for one in work]
+                    if moment == "under load":
+                        await asyncio.sleep(self.chance.random() * max(WORK_S, float(np.median(self.starts))))
+                    else:
+                        await self.acknowledged(moment)
+            self.kills[moment] += 1
+            await kill(pid)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def ready(self, pid: int) -> dict[str, Any] | None:
         """Wait until the service serves; None when it ended by itself."""
