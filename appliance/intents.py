@@ -16,7 +16,6 @@ from typing import Any
 
 import orjson
 
-from appliance.schema import Language
 from appliance.text import is_order, lemmas, words
 
 QUESTION = "question"
@@ -84,10 +83,6 @@ _NUMBERS = {
 _UNITS = {"день": 1, "сутки": 1, "сегодня": 1, "today": 1, "day": 1, "вчера": 2, "вчерашний": 2, "yesterday": 2,
           "неделя": 7, "week": 7, "выходной": 7, "weekend": 7, "месяц": 31, "month": 31, "квартал": 92, "год": 365,
           "year": 365}  # fmt: skip
-_TO_ENGLISH = re.compile(
-    r"(?:на|по|use|to|into|speak|:|^|включ\w+|хочу|по-)[\s-]*(?:английск|англ\b|инглиш|english)", re.I
-)
-_TO_RUSSIAN = re.compile(r"(?:на|по|use|to|into|speak|:|^|включ\w+|верни|хочу|по-)[\s-]*(?:русск|russian)", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,11 +348,3 @@ def days_of(text: str) -> int | None:
                     named = max(named or 0, min(number * _UNITS[lemma], 3660))
                     number = 1
     return named
-
-
-def language_named(text: str) -> Language | None:
-    """Read which language is asked for; None when none is, or both."""
-    english, russian = _TO_ENGLISH.search(text) is not None, _TO_RUSSIAN.search(text) is not None
-    if english == russian:
-        return None
-    return "en" if english else "ru"

@@ -7,7 +7,7 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -417,8 +417,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
-
-
-def receipt_view(receipt: Receipt) -> dict[str, Any]:
-    """Return a receipt, JSON-ready."""
-    return asdict(receipt)

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from appliance.intents import CAREFUL, QUESTION, Reading, careful, days_of, judged, language_named, read, topic_of
+from appliance.intents import CAREFUL, QUESTION, Reading, careful, days_of, judged, read, topic_of
 
 SUITES = Path(__file__).parents[1] / "benchmarks" / "suites"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -108,9 +108,3 @@ def test_topics(text: str, topic: str) -> None:
 )
 def test_periods(text: str, days: int | None) -> None:
     assert days_of(text) == days
-
-
-def test_languages() -> None:
-    assert language_named("переключись на английский") == "en"
-    assert language_named("speak Russian please") == "ru"
-    assert language_named("смени язык") is None

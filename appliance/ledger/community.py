@@ -228,11 +228,6 @@ class Community:
         rows = self._database.read(sa.select(correction.c.kind, sa.func.count()).group_by(correction.c.kind))
         return {row[0]: row[1] for row in rows}
 
-    def correction_of(self, question_id: str) -> str | None:
-        """Return what happened to a post under an answer: ``edited``, ``deleted``, or None."""
-        rows = self._database.read(sa.select(correction.c.kind).where(correction.c.question_id == question_id))
-        return rows[0][0] if rows else None
-
     # Answers and the posts they stand on
 
     def answers_using(self, keys: Collection[PostKey], *, days: int) -> list[QuestionRow]:
