@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import aiohttp
 from aiohttp import web
 
 from tests.servers.botapi_limits import Fault, Flood, Limits
 from tests.servers.botapi_modes import Modes
-from tests.servers.botapi_schema import BadCallError, Schema
+from tests.servers.botapi_posting import Posting
+from tests.servers.botapi_schema import BadCallError, Schema, parameters_of, refusal
 from tests.servers.botapi_stars import Stars
 from tests.servers.botapi_text import checked_markup, checked_text, find_entities
 
@@ -98,10 +98,10 @@ class BotApi:
         self.callback_answers: dict[str, JsonObject] = {}
         self.commands: dict[str, list[JsonObject]] = {}  # by language, of the default scope
         self.scoped_commands: dict[tuple[str, int, str], list[JsonObject]] = {}  # by scope, its chat and language
+        self.posting = Posting(self)
         self.modes = Modes(self)
         self.stars = Stars(self)
         self.webhook: JsonObject | None = None
-        self.webhook_failures = 0
         self._open_callbacks: set[str] = set()
         self._updates: dict[int, str] = {}  # raw JSON by update id, in order
         self._next_update_id = next(_FIRST_UPDATE_IDS)
@@ -111,16 +111,12 @@ class BotApi:
         self._changed = asyncio.Event()
         self._random = random.Random(seed)
         self._runner: web.AppRunner | None = None
-        self._delivery: asyncio.Task[None] | None = None
         self.url = ""
         self._methods: dict[str, Callable[[JsonObject], Awaitable[Any]]] = {
             "getUpdates": self._get_updates,
             "getMe": self._get_me,
             "setMyCommands": self._set_my_commands,
             "deleteMyCommands": self._delete_my_commands,
-            "setWebhook": self._set_webhook,
-            "deleteWebhook": self._delete_webhook,
-            "getWebhookInfo": self._get_webhook_info,
             "sendMessage": self._send_message,
             "sendDocument": self._send_document,
             "sendPhoto": self._send_photo,
@@ -132,6 +128,7 @@ class BotApi:
             "answerCallbackQuery": self._answer_callback,
             "getChatMember": self._get_chat_member,
             "getChatAdministrators": self._get_chat_administrators,
+            **self.posting.methods(),
             **self.modes.methods(),
             **self.stars.methods(),
         }
@@ -156,7 +153,7 @@ class BotApi:
         """Close every connection and stop listening."""
         self._poll += 1
         self._notify()
-        await self._stop_delivery()
+        await self.posting.stop()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -327,12 +324,12 @@ class BotApi:
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
         if request.match_info["token"] != self.token:
-            return _refusal(BadCallError("Unauthorized", 401))
+            return refusal(BadCallError("Unauthorized", 401))
         try:
             method = self.schema.method(request.match_info["method"])
-            given = await _parameters(request)
+            given = await parameters_of(request)
         except BadCallError as error:
-            return _refusal(error)
+            return refusal(error)
         fault = next((fault for fault in self.faults if fault.strikes(method, self._random.random())), None)
         chat_id = given.get("chat_id")
         if fault is not None and fault.kind != "lost":
@@ -343,7 +340,7 @@ class BotApi:
         except BadCallError as error:
             self.calls.append((time.monotonic(), method, chat_id, error.status))
             self._notify()
-            return _refusal(error)
+            return refusal(error)
         if fault is not None:
             self._drop(request)
         self.calls.append((time.monotonic(), method, chat_id, 200))
@@ -368,9 +365,9 @@ class BotApi:
         self._notify()
         if fault.kind == "429":
             key = int(chat_id) if str(chat_id).lstrip("-").isdigit() else chat_id
-            return _refusal(_too_many(self.flood.block(key, fault.retry_after_s)))
+            return refusal(_too_many(self.flood.block(key, fault.retry_after_s)))
         if fault.kind == "500":
-            return _refusal(BadCallError("Internal Server Error", 500))
+            return refusal(BadCallError("Internal Server Error", 500))
         if fault.kind == "502":
             return web.Response(status=502, text="<html><h1>502 Bad Gateway</h1></html>", content_type="text/html")
         if fault.kind == "timeout":
@@ -560,65 +557,6 @@ class BotApi:
             raise BadCallError("Forbidden: bot can't initiate conversation with a user", 403)
         return chat
 
-    # -- webhook ------------------------------------------------------------------------------------------------------
-
-    async def _set_webhook(self, params: JsonObject) -> Any:
-        await self._stop_delivery()
-        self._allow(params)
-        if params.get("drop_pending_updates"):
-            self._updates.clear()
-        self.webhook = {key: params.get(key) for key in ("url", "secret_token", "max_connections")}
-        if not params.get("url"):
-            self.webhook = None
-            return True
-        self._delivery = asyncio.create_task(self._deliver())
-        return True
-
-    async def _delete_webhook(self, params: JsonObject) -> Any:
-        return await self._set_webhook({"url": "", "drop_pending_updates": params.get("drop_pending_updates")})
-
-    async def _get_webhook_info(self, params: JsonObject) -> Any:
-        url = self.webhook["url"] if self.webhook else ""
-        return {"url": url, "has_custom_certificate": False, "pending_update_count": len(self._updates)}
-
-    async def _deliver(self) -> None:
-        """Post updates to the webhook one by one; repeat what is not answered with 2xx."""
-        hook = self.webhook or {}
-        headers = {"X-Telegram-Bot-Api-Secret-Token": hook["secret_token"]} if hook.get("secret_token") else {}
-        async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=10)) as client:
-            while True:
-                update_id = min(self._updates, default=None)
-                if update_id is None:
-                    await self._changed.wait()
-                    continue
-                try:
-                    async with client.post(
-                        hook["url"],
-                        data=self._updates[update_id].encode(),
-                        headers={"Content-Type": "application/json"},
-                    ) as response:
-                        body = await response.read()
-                        taken = 200 <= response.status < 300
-                except (aiohttp.ClientError, TimeoutError):
-                    taken = False
-                if not taken:
-                    self.webhook_failures += 1
-                    await asyncio.sleep(0.05)
-                    continue
-                self._updates.pop(update_id, None)
-                with suppress(ValueError, BadCallError, KeyError, TypeError):
-                    reply = json.loads(body)
-                    method = self.schema.method(reply.pop("method"))
-                    await self._do(method, self.schema.check(method, reply))
-                self._notify()
-
-    async def _stop_delivery(self) -> None:
-        if self._delivery is not None:
-            self._delivery.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._delivery
-            self._delivery = None
-
     # -- control over HTTP --------------------------------------------------------------------------------------------
 
     async def _control(self, request: web.Request) -> web.Response:
@@ -656,29 +594,3 @@ class BotApi:
 
 def _too_many(seconds: int) -> BadCallError:
     return BadCallError(f"Too Many Requests: retry after {seconds}", 429, {"retry_after": seconds})
-
-
-def _refusal(error: BadCallError) -> web.Response:
-    body: JsonObject = {"ok": False, "error_code": error.status, "description": error.description}
-    if error.parameters:
-        body["parameters"] = error.parameters
-    return web.json_response(body, status=error.status)
-
-
-async def _parameters(request: web.Request) -> JsonObject:
-    """Read a call's parameters from the query, a form (files as their bytes) or JSON."""
-    given: JsonObject = dict(request.query)
-    if request.content_type == "application/json":
-        try:
-            body = await request.json()
-        except ValueError:
-            raise BadCallError("Bad Request: can't parse JSON") from None
-        if not isinstance(body, dict):
-            raise BadCallError("Bad Request: parameters must be an object")
-        return {**given, **body}
-    for name, value in (await request.post()).items():
-        given[name] = value.file.read() if isinstance(value, web.FileField) else value
-    for name, value in list(given.items()):
-        if isinstance(value, str) and value.startswith("attach://"):
-            given[name] = given.pop(value.removeprefix("attach://"), value)
-    return given

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from aiogram import methods
 from aiogram.methods import TelegramMethod
+from aiohttp import web
 from pydantic.fields import FieldInfo
 
 # Newer than the schema file (Bot API 10.1), as the Bot API 10.3 has them.
@@ -229,3 +230,30 @@ def _loose(value: Any) -> Any:
         return json.loads(value)
     except ValueError:
         return value
+
+
+def refusal(error: BadCallError) -> web.Response:
+    """Say no as Telegram does."""
+    body: dict[str, Any] = {"ok": False, "error_code": error.status, "description": error.description}
+    if error.parameters:
+        body["parameters"] = error.parameters
+    return web.json_response(body, status=error.status)
+
+
+async def parameters_of(request: web.Request) -> dict[str, Any]:
+    """Read a call's parameters from the query, a form (files as their bytes) or JSON."""
+    given: dict[str, Any] = dict(request.query)
+    if request.content_type == "application/json":
+        try:
+            body = await request.json()
+        except ValueError:
+            raise BadCallError("Bad Request: can't parse JSON") from None
+        if not isinstance(body, dict):
+            raise BadCallError("Bad Request: parameters must be an object")
+        return {**given, **body}
+    for name, value in (await request.post()).items():
+        given[name] = value.file.read() if isinstance(value, web.FileField) else value
+    for name, value in list(given.items()):
+        if isinstance(value, str) and value.startswith("attach://"):
+            given[name] = given.pop(value.removeprefix("attach://"), value)
+    return given
