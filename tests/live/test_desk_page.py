@@ -88,3 +88,10 @@ async def test_what_is_pressed_is_done(tmp_path: Path) -> None:
         await press(page, "Не показывать", line=asked.text)
         await page.until(f"!document.querySelector('#desk').textContent.includes({json.dumps(asked.text)})")
         assert app.ledger.community.faq("approved") == []
+
+        await show(page, "audit")
+        log = await page.do("document.querySelector('#desk').innerText")
+        for line in ("Анна Лён · отвечает другим", "Старый двор", "Речная мастерская: болталка · Сам, если уверен"):
+            assert line in log
+        for raw in ("user:", "object Object", "trusted", str(OLD)):
+            assert raw not in log
