@@ -95,3 +95,17 @@ async def test_what_is_pressed_is_done(tmp_path: Path) -> None:
             assert line in log
         for raw in ("user:", "object Object", "trusted", str(OLD)):
             assert raw not in log
+
+
+async def test_on_a_phone_a_link_logs_in_where_the_page_is_already_open(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (app, page, url):
+        owner = await furnish(app)
+        await page.open(f"{url}/admin")
+        await page.until("document.querySelector('#desk').dataset.shown === 'login'")
+        await page.screen(390, 844, phone=True)
+        await page.do(f"location.href = {json.dumps(app.verbs.sessions.link(owner)[0])}")
+        await page.click(".login .solid")
+        await page.until("document.querySelector('#desk').dataset.shown === 'overview'")
+        assert "once" not in await page.do("location.href")
+        axis = "[...document.querySelectorAll('.chart .axis')].map((one) => one.getBoundingClientRect().height)"
+        assert min(await page.do(axis)) > 9  # the picture's words can be read on a phone
