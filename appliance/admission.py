@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ from appliance.errors import BadInput, NotAllowed, Paused
 from appliance.ledger import Ledger
 from appliance.ledger.access import ROLES
 from appliance.ledger.order import STAFF, Ban, Member
+from appliance.links import USERNAME
 from appliance.notices import Notices
 from appliance.schema import Asker, Door, Language
 from appliance.telling import Rows, Tell
@@ -24,6 +26,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 MODE, PAUSED = "admission", "paused"  # settings of the ledger
 MAX_DAYS = 3650
 MAX_REASON_CHARS = 500
+NUMBER = re.compile(r"[0-9]{1,15}")  # of Telegram
 
 log = structlog.get_logger()
 
@@ -170,7 +173,15 @@ class Admission:
         await self.act("admission.mode", actor, "", {"mode": mode})
 
     async def invite(self, names: Sequence[str], *, actor: int | None, back: bool = False) -> int:
-        """Let people in before they write, or take that back; returns how many that changed."""
+        """Let people in before they write, or take that back; returns how many that changed.
+
+        Raises
+        ------
+        BadInput
+            One of those to invite is no name or number of Telegram; nobody is invited then.
+        """
+        if not back and not all(USERNAME.fullmatch(name.strip("@ ")) or NUMBER.fullmatch(name) for name in names):
+            raise BadInput("An invitation is for a @username or a number of Telegram.", code="bad_names")
         change = self._ledger.order.uninvite if back else self._ledger.order.invite
         count = await asyncio.to_thread(change, list(names))
         await self.act("member.uninvite" if back else "member.invite", actor, "", {"count": count})

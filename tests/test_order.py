@@ -199,6 +199,9 @@ async def test_two_ask_to_be_let_in_and_hear_of_it_whatever_telegram_does(talk: 
 
 async def test_the_invited_come_in_by_name_others_do_not(talk: Talk) -> None:
     await talk.app.verbs.admission.set_mode("whitelist", actor=None)
+    for names in ("Анна", "@anna_new мусор!!", "https://t.me/anna_new", "@ab"):  # said at once, or nobody would notice
+        assert (await talk.ask(OLGA, f"/invite {names}"))["text"] == say("bad_names", "ru")
+    assert (await talk.app.verbs.admission.counts())["invited"] == 0
     assert (await talk.ask(OLGA, "/invite @Anna_New, @somebody"))["text"] == say("invited_now", "ru", count=2)
     assert (await talk.ask(ANNA, KNOWN))["text"] == say("admission_in", "ru")
     assert "масл" in (await talk.ask(ANNA, KNOWN))["text"]
@@ -210,6 +213,7 @@ async def test_the_invited_come_in_by_name_others_do_not(talk: Talk) -> None:
     assert refused.value.code == "members_only"
     assert await talk.app.verbs.channels(Asker()) == []
     assert (await talk.ask(OLGA, "/uninvite @somebody"))["text"] == say("uninvited_now", "ru", count=1)
+    assert (await talk.ask(OLGA, "/uninvite"))["text"] == say("invite_usage", "ru")
 
 
 async def test_a_ban_is_told_appealed_and_lifted(talk: Talk, storm: None) -> None:
@@ -246,8 +250,13 @@ async def test_an_appeal_may_be_refused_once(talk: Talk) -> None:
     await talk.press(BORIS, talk.got(BORIS)[-1], "o:appeal")
     appeal = talk.got(MIKHAIL)[-1]
     keep = buttons(appeal)[1]
+    listed = await talk.ask(MIKHAIL, "/bans")
+    assert (listed["text"], buttons(listed)) == (appeal["text"], buttons(appeal))
     await talk.press(MIKHAIL, appeal, keep)
     assert talk.texts(BORIS)[-1] == say("appeal_kept", "en")
+    listed = await talk.ask(MIKHAIL, "/bans")
+    assert "Человек видит: Вы заблокированы" in listed["text"]  # the moderator is not
+    assert len(buttons(listed)) == 1
     query = talk.server.press_data(MIKHAIL, appeal["message_id"], keep)
     await talk.quiet()
     await talk.server.until(lambda: talk.toast(query) == say("already_so", "ru"))
