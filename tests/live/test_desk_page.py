@@ -57,6 +57,15 @@ async def test_what_is_pressed_is_done(tmp_path: Path) -> None:
         await press(page, "Отозвать приглашения", within="dialog")
         await holds(page, "Ещё не написали боту: 0")
 
+        await press(page, "Пригласить")
+        await page.do("document.querySelector('dialog textarea').value = '@somebody_else Петя'")
+        await press(page, "Пригласить", within="dialog")
+        await page.until("document.querySelector('dialog .wrong').textContent.includes('Никто не приглашён')")
+        assert await page.do("document.querySelector('dialog textarea').value") == "@somebody_else Петя"
+        await page.do("document.querySelector('dialog textarea').value = '@somebody_else @petya_new'")
+        await press(page, "Пригласить", within="dialog")
+        await holds(page, "Ещё не написали боту: 2")
+
         await show(page, "channels")
         await press(page, "Одобрить", line="Старый двор")
         await page.until("!document.querySelector('#desk').textContent.includes('отклонён')")
