@@ -516,6 +516,12 @@ async def test_numbers_leave_out_what_so_few_people_did(app: App) -> None:
     assert say("stats_score", "en", score="—", people="< 3") in str(words_of(few, "en").as_kwargs()["text"])
     assert said["questions"] >= 9
     assert said["people"] >= 3
+    for visitor in range(20):  # of the page: in the days they are counted, so they are in the period
+        anonymous = replace(row, id=f"visit{visitor}", dialogue_id=f"visit{visitor}", user_id=None, outcome="answered")
+        app.ledger.questions.save(replace(anonymous, door="web", posts=()))
+    visited = await app.verbs.numbers()
+    assert visited["people"] == said["people"] + 20
+    assert visited["people"] >= visited["dau"]
     assert [gap["words"] for gap in said["gaps"] if "марс" in gap["words"]] == ["стоить проезд марс"]
     assert not any("велосипед" in gap["words"] for gap in said["gaps"])
     assert [topic["people"] for topic in said["topics"]] == [3]
