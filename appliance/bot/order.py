@@ -21,7 +21,7 @@ from appliance.errors import PostFinderError
 from appliance.journal import Outgoing
 from appliance.ledger.order import Member
 from appliance.schema import Language
-from appliance.texts import date, say
+from appliance.texts import say
 from appliance.verbs import Verbs
 
 log = structlog.get_logger()
@@ -334,8 +334,8 @@ def answering_words(verbs: Verbs, language: Language) -> str:
     paused = verbs.admission.paused
     if paused is None:
         return say("answering_on", language)
-    at = datetime.fromisoformat(paused["at"])
-    return say("answering_off", language, name=paused["name"], at=f"{date(at, language)} {at:%H:%M} UTC")
+    at = verbs.admission.moment(datetime.fromisoformat(paused["at"]), language)
+    return say("answering_off", language, name=paused["name"], at=at)
 
 
 # Buttons
