@@ -75,6 +75,9 @@ async def test_what_is_pressed_is_done(tmp_path: Path) -> None:
         anna = await app.verbs.admission.find("telegram:7000002")
         assert anna is not None
         await press(page, "Роль", line="Анна Лён")
+        await press(page, "владелец", within="dialog")  # one slip of a thumb makes no owner
+        await press(page, "Отмена", line="Сделать владельцем", within="dialog")
+        assert await app.verbs.access.role(anna.user_id) == "member"
         await press(page, "отвечает другим", within="dialog")
         await holds(page, "отвечает другим")
         assert await app.verbs.access.role(anna.user_id) == "trusted"

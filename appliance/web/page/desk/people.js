@@ -85,6 +85,7 @@ async function role(one, me, again) {
   };
   box.append(
     choice(roles.map((value) => [value, words().roles[value]]), one.role, async (value) => {
+      if (value === "owner" && !(await ask(words().owner_sure(one.name), [], words().owner_make, { danger: true }))) return;
       await desk("people/role", { user_id: one.user_id, role: value }).catch((error) => toast(error.message));
       close();
       again();
