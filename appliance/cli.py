@@ -142,7 +142,7 @@ async def _import(
         raise PostFinderError("The import ended without a word.", cure="Look at the appliance's log.")
     for broken in last["broken"]:
         place = f"message {broken['message_id']}" if broken["message_id"] is not None else "file"
-        err.print(f"[yellow]{escape(broken['file'])}, {place}:[/] {escape(broken['reason'])} {escape(broken['cure'])}")
+        err.print(f"[yellow]{escape(broken['file'])}, {place}:[/] {escape(broken['reason'])}. {escape(broken['cure'])}")
     titles = ", ".join(channel["title"] for channel in last["channels"])
     verb = "Would import" if dry_run else "Imported"
     out.print(

@@ -111,6 +111,13 @@ def test_commands_reach_the_running_appliance(serving: Path) -> None:
     assert json.loads(postfinder(serving, "stats").stdout)["questions"]["total"] >= 1
 
 
+def test_a_file_cut_off_is_told_in_whole_sentences(serving: Path, tmp_path: Path) -> None:
+    cut = '{"name": "Двор", "type": "public_channel", "id": 7, "messages": [{"id": 1, "type": "message", "text": "пр'
+    (tmp_path / "result.json").write_text(cut, encoding="utf-8")
+    told = postfinder(serving, "import", str(tmp_path), "--dry-run", COLUMNS="80").stderr
+    assert "the file ends inside this message. Export the chat again" in told
+
+
 def test_an_id_is_listed_whole_for_the_next_command(serving: Path) -> None:
     asked = "Какой курс доллара к песо назначил вчера вечером центральный банк Уругвая?"
     postfinder(serving, "ask", asked)
