@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Literal, get_args
 
 import structlog
@@ -14,6 +15,7 @@ from appliance.errors import BadInput, NotAllowed, Paused
 from appliance.ledger import Ledger
 from appliance.ledger.access import ROLES
 from appliance.ledger.order import STAFF, Ban, Member
+from appliance.links import USERNAME
 from appliance.notices import Notices
 from appliance.schema import Asker, Door, Language
 from appliance.telling import Rows, Tell
@@ -24,6 +26,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 MODE, PAUSED = "admission", "paused"  # settings of the ledger
 MAX_DAYS = 3650
 MAX_REASON_CHARS = 500
+NUMBER = re.compile(r"[0-9]{1,15}")  # of Telegram
 
 log = structlog.get_logger()
 
@@ -40,12 +43,17 @@ class Admission:
         Writes to a person; see `appliance.telling`.
     notices : Notices, optional
         Tell a person of their role, and set their menu of commands.
+    zone : tzinfo
+        Whose clock people are told the ends of bans by.
     """
 
-    def __init__(self, ledger: Ledger, mode: Mode, tell: Tell, notices: Notices | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, mode: Mode, tell: Tell, notices: Notices | None = None, zone: tzinfo = UTC
+    ) -> None:
         self._ledger = ledger
         self._tell = tell
         self._notices = notices
+        self._zone = zone
         chosen = ledger.setting(MODE) or {}
         self.mode: Mode = chosen.get("mode", mode)
         self._since = datetime.fromisoformat(chosen["since"]) if "since" in chosen else datetime.min.replace(tzinfo=UTC)
@@ -170,7 +178,15 @@ class Admission:
         await self.act("admission.mode", actor, "", {"mode": mode})
 
     async def invite(self, names: Sequence[str], *, actor: int | None, back: bool = False) -> int:
-        """Let people in before they write, or take that back; returns how many that changed."""
+        """Let people in before they write, or take that back; returns how many that changed.
+
+        Raises
+        ------
+        BadInput
+            One of those to invite is no name or number of Telegram; nobody is invited then.
+        """
+        if not back and not all(USERNAME.fullmatch(name.strip("@ ")) or NUMBER.fullmatch(name) for name in names):
+            raise BadInput("An invitation is for a @username or a number of Telegram.", code="bad_names")
         change = self._ledger.order.uninvite if back else self._ledger.order.invite
         count = await asyncio.to_thread(change, list(names))
         await self.act("member.uninvite" if back else "member.invite", actor, "", {"count": count})
@@ -295,17 +311,21 @@ class Admission:
         await self.act("ban.keep", actor, f"user:{user_id}")
         await self._tell(found.telegram_id, say("appeal_kept", _tongue(found)), ())
 
-    @staticmethod
-    def ban_words(made: Ban, language: Language) -> str:
+    def ban_words(self, made: Ban, language: Language) -> str:
         """Say a ban to the person: until when, and why."""
         term = (
-            say("banned_until", language, until=_moment(made.until, language))
+            say("banned_until", language, until=self.moment(made.until, language))
             if made.until
             else say("banned_for_good", language)
         )
         if made.cause != "hand":
             return f"{term} {say(f'because_{made.cause}', language)}"
         return f"{term} {say('banned_because', language, reason=made.reason)}" if made.reason else term
+
+    def moment(self, moment: datetime, language: Language) -> str:
+        """Say a moment by the community's clock: "12.03.2026 14:05 MSK"."""
+        local = moment.astimezone(self._zone)
+        return f"{date(local, language)} {local:%H:%M %Z}"
 
     async def end_bans(self) -> int:
         """Remove the bans whose term is over; returns how many."""
@@ -447,7 +467,3 @@ def _said(rows: Rows, language: Language) -> Rows:
 
 def _with(made: Ban, **changed: Any) -> Ban:
     return Ban(**{name: changed.get(name, getattr(made, name)) for name in Ban.__dataclass_fields__})
-
-
-def _moment(moment: datetime, language: Language) -> str:
-    return f"{date(moment, language)} {moment:%H:%M} UTC"

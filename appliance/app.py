@@ -325,7 +325,7 @@ async def open_app(config: Config) -> AsyncIterator[App]:
             return plans.metered(parts, asker, question_id)
 
         tell = teller(journal, has_bot=bool(config.bot_token()))
-        admission = await asyncio.to_thread(Admission, ledger, config.admission, tell, notices)
+        admission = await asyncio.to_thread(Admission, ledger, config.admission, tell, notices, config.zone())
         antifraud = await asyncio.to_thread(Antifraud, ledger, config.antifraud, admission.ban)
         admission.pardon = antifraud.pardon
         gate = Gate(admission, antifraud)

@@ -24,7 +24,7 @@ from rich.table import Table
 from appliance import __version__, sample, settings_docs
 from appliance.cli_admin import add_commands
 from appliance.cli_care import add_care
-from appliance.cli_community import add_community
+from appliance.cli_community import add_community, whole
 from appliance.client import checked, connect, events, import_app, language
 from appliance.config import Config
 from appliance.errors import PostFinderError
@@ -142,7 +142,7 @@ async def _import(
         raise PostFinderError("The import ended without a word.", cure="Look at the appliance's log.")
     for broken in last["broken"]:
         place = f"message {broken['message_id']}" if broken["message_id"] is not None else "file"
-        err.print(f"[yellow]{escape(broken['file'])}, {place}:[/] {escape(broken['reason'])} {escape(broken['cure'])}")
+        err.print(f"[yellow]{escape(broken['file'])}, {place}:[/] {escape(broken['reason'])}. {escape(broken['cure'])}")
     titles = ", ".join(channel["title"] for channel in last["channels"])
     verb = "Would import" if dry_run else "Imported"
     out.print(
@@ -378,7 +378,7 @@ async def _channels(client: httpx.AsyncClient, json: bool) -> None:
     if json:
         print_json(rows)
         return
-    table = Table("Channel", "Name", "Id", "Posts", "First", "Last", box=None)
+    table = Table("Channel", whole("Name"), whole("Id"), "Posts", "First", "Last", box=None)
     for row in rows:
         channel = row["channel"]
         table.add_row(

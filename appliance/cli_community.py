@@ -9,7 +9,7 @@ import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from appliance.client import checked
 
@@ -59,7 +59,9 @@ def add_community(app: typer.Typer, reach: Reach, print_json: Callable[[Any], No
         """List the pool, what waits first."""
 
         def show(rows: list[dict[str, Any]]) -> Table:
-            table = Table("Channel", "Name", "Id", "State", "Found", "From", "Posts", "Proposed by", box=None)
+            table = Table(
+                "Channel", whole("Name"), whole("Id"), whole("State"), "Found", "From", "Posts", "By", box=None
+            )
             for row in rows:
                 table.add_row(
                     escape(row["title"]),
@@ -116,7 +118,7 @@ def add_community(app: typer.Typer, reach: Reach, print_json: Callable[[Any], No
         """List them, the most asked first."""
 
         def show(rows: list[dict[str, Any]]) -> Table:
-            table = Table("Asked", "Last", "Question", "Id", box=None)
+            table = Table("Asked", whole("Last"), "Question", whole("Id"), box=None)
             for row in rows:
                 table.add_row(str(row["asked"]), row["asked_at"][:10], escape(row["text"][:100]), row["question_id"])
             return table
@@ -140,7 +142,7 @@ def add_community(app: typer.Typer, reach: Reach, print_json: Callable[[Any], No
         """List what is proposed and approved."""
 
         def show(rows: list[dict[str, Any]]) -> Table:
-            table = Table("Asked by", "State", "Question", "Id", box=None)
+            table = Table("Asked by", "State", "Question", whole("Id"), box=None)
             for row in rows:
                 table.add_row(str(row["asked"]), row["state"], escape(row["text"][:100]), row["question_id"])
             return table
@@ -161,3 +163,8 @@ def add_community(app: typer.Typer, reach: Reach, print_json: Callable[[Any], No
     def refuse_faq(question: QuestionId) -> None:
         """Show one to nobody."""
         post(f"/admin/faq/{question}/refused", {})
+
+
+def whole(title: str) -> Column:
+    """Return a column that is never cut: its values are copied into the next command."""
+    return Column(title, no_wrap=True)

@@ -64,7 +64,7 @@ def _numbers(ledger: Ledger, days: int, now: datetime) -> dict[str, Any]:
         "questions": total,
         "answered_share": share(answered, total),
         "dau": few(by_day[-1]["people"]),
-        "people": few(len(active)),
+        "people": few(ledger.numbers.askers(since)),
         "churn": share(len(before - active), len(before)) if len(before) >= FEWEST else None,
         "newcomers": few(len(active - before)),
         "satisfaction": share(votes["up"], votes["up"] + votes["down"]) if raters >= FEWEST else None,

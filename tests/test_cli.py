@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -108,6 +109,25 @@ def test_commands_reach_the_running_appliance(serving: Path) -> None:
     assert f"https://t.me/{sample.USERNAME}/" in shown
     assert json.loads(postfinder(serving, "channels", "--json").stdout)[0]["channel"]["username"] == sample.USERNAME
     assert json.loads(postfinder(serving, "stats").stdout)["questions"]["total"] >= 1
+
+
+def test_a_file_cut_off_is_told_in_whole_sentences(serving: Path, tmp_path: Path) -> None:
+    cut = '{"name": "Двор", "type": "public_channel", "id": 7, "messages": [{"id": 1, "type": "message", "text": "пр'
+    (tmp_path / "result.json").write_text(cut, encoding="utf-8")
+    told = postfinder(serving, "import", str(tmp_path), "--dry-run", COLUMNS="80").stderr
+    assert "the file ends inside this message. Export the chat again" in told
+
+
+def test_an_id_is_listed_whole_for_the_next_command(serving: Path) -> None:
+    asked = "Какой курс доллара к песо назначил вчера вечером центральный банк Уругвая?"
+    postfinder(serving, "ask", asked)
+    listed = postfinder(serving, "unanswered", "list", COLUMNS="80").stdout
+    question_id = re.search(r"[0-9a-f]{32}", listed)
+    assert question_id is not None, listed
+    postfinder(serving, "unanswered", "drop", question_id[0])
+    for command in (["channels"], ["channel", "list"]):
+        listed = postfinder(serving, *command, COLUMNS="80").stdout
+        assert f"@{sample.USERNAME}" in listed, listed
 
 
 def test_answering_is_paused_and_resumed_and_what_is_unknown_says_so(serving: Path) -> None:

@@ -299,7 +299,8 @@ async def test_people_are_listed_decided_banned_and_told_by_number_alone(app: Ap
             assert (await client.post("/admin/desk/people/ban", json=bad, headers=ours)).status_code == 422
         acts = (await client.get("/admin/desk/audit")).json()
         assert {"ban", "unban", "desk.login"} <= {act["kind"] for act in acts}
-        assert next(act for act in acts if act["kind"] == "ban")["actor"] == "Ольга"
+        made = next(act for act in acts if act["kind"] == "ban")
+        assert (made["actor"], made["about"]) == ("Ольга", "Анна")
 
 
 async def test_a_member_is_trusted_at_the_desk(app: App) -> None:
@@ -411,8 +412,10 @@ async def test_plans_are_saved_given_and_payments_go_back_once_through_telegram(
         sent = [one for one in app.journal.due(time.time() + 5) if one.method == "refundStarPayment"]
         assert [one.payload for one in sent] == [{"user_id": BORIS, "telegram_payment_charge_id": "tg-1"}]
         assert plans.paid_for(boris) == []
-        acts = {act["kind"]: act["actor"] for act in (await client.get("/admin/desk/audit")).json()}
-        assert [acts[kind] for kind in ("plan.save", "plan.grant", "plan.refund")] == ["Ольга"] * 3
+        acts = {act["kind"]: act for act in (await client.get("/admin/desk/audit")).json()}
+        assert [acts[kind]["actor"] for kind in ("plan.save", "plan.grant", "plan.refund")] == ["Ольга"] * 3
+        assert (acts["plan.save"]["about"], acts["plan.grant"]["about"]) == ("Про", "Борис")
+        assert acts["plan.grant"]["detail"]["plan"] == "Про"
 
 
 async def test_how_the_bot_answers_in_a_group_it_is_in_is_chosen_at_the_desk_too(app: App) -> None:
@@ -513,6 +516,12 @@ async def test_numbers_leave_out_what_so_few_people_did(app: App) -> None:
     assert say("stats_score", "en", score="—", people="< 3") in str(words_of(few, "en").as_kwargs()["text"])
     assert said["questions"] >= 9
     assert said["people"] >= 3
+    for visitor in range(20):  # of the page: in the days they are counted, so they are in the period
+        anonymous = replace(row, id=f"visit{visitor}", dialogue_id=f"visit{visitor}", user_id=None, outcome="answered")
+        app.ledger.questions.save(replace(anonymous, door="web", posts=()))
+    visited = await app.verbs.numbers()
+    assert visited["people"] == said["people"] + 20
+    assert visited["people"] >= visited["dau"]
     assert [gap["words"] for gap in said["gaps"] if "марс" in gap["words"]] == ["стоить проезд марс"]
     assert not any("велосипед" in gap["words"] for gap in said["gaps"])
     assert [topic["people"] for topic in said["topics"]] == [3]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
@@ -199,6 +200,9 @@ async def test_two_ask_to_be_let_in_and_hear_of_it_whatever_telegram_does(talk: 
 
 async def test_the_invited_come_in_by_name_others_do_not(talk: Talk) -> None:
     await talk.app.verbs.admission.set_mode("whitelist", actor=None)
+    for names in ("Анна", "@anna_new мусор!!", "https://t.me/anna_new", "@ab"):  # said at once, or nobody would notice
+        assert (await talk.ask(OLGA, f"/invite {names}"))["text"] == say("bad_names", "ru")
+    assert (await talk.app.verbs.admission.counts())["invited"] == 0
     assert (await talk.ask(OLGA, "/invite @Anna_New, @somebody"))["text"] == say("invited_now", "ru", count=2)
     assert (await talk.ask(ANNA, KNOWN))["text"] == say("admission_in", "ru")
     assert "масл" in (await talk.ask(ANNA, KNOWN))["text"]
@@ -210,6 +214,7 @@ async def test_the_invited_come_in_by_name_others_do_not(talk: Talk) -> None:
     assert refused.value.code == "members_only"
     assert await talk.app.verbs.channels(Asker()) == []
     assert (await talk.ask(OLGA, "/uninvite @somebody"))["text"] == say("uninvited_now", "ru", count=1)
+    assert (await talk.ask(OLGA, "/uninvite"))["text"] == say("invite_usage", "ru")
 
 
 async def test_a_ban_is_told_appealed_and_lifted(talk: Talk, storm: None) -> None:
@@ -220,7 +225,8 @@ async def test_a_ban_is_told_appealed_and_lifted(talk: Talk, storm: None) -> Non
     assert "реклама в чате" in done["text"]
     told = talk.got(ANNA)[-1]
     assert "реклама в чате" in told["text"]
-    assert f"{datetime.now(UTC) + timedelta(days=3):%d.%m.%Y}" in told["text"]
+    ends = datetime.now(ZoneInfo("Europe/Moscow")) + timedelta(days=3)  # the community's clock, not the server's
+    assert any(f"{end:%d.%m.%Y %H:%M} MSK" in told["text"] for end in (ends, ends - timedelta(minutes=1)))
     before = len(talk.got(ANNA))
     for _ in range(4):
         talk.server.say(ANNA, KNOWN)
@@ -246,8 +252,13 @@ async def test_an_appeal_may_be_refused_once(talk: Talk) -> None:
     await talk.press(BORIS, talk.got(BORIS)[-1], "o:appeal")
     appeal = talk.got(MIKHAIL)[-1]
     keep = buttons(appeal)[1]
+    listed = await talk.ask(MIKHAIL, "/bans")
+    assert (listed["text"], buttons(listed)) == (appeal["text"], buttons(appeal))
     await talk.press(MIKHAIL, appeal, keep)
     assert talk.texts(BORIS)[-1] == say("appeal_kept", "en")
+    listed = await talk.ask(MIKHAIL, "/bans")
+    assert "Человек видит: Вы заблокированы" in listed["text"]  # the moderator is not
+    assert len(buttons(listed)) == 1
     query = talk.server.press_data(MIKHAIL, appeal["message_id"], keep)
     await talk.quiet()
     await talk.server.until(lambda: talk.toast(query) == say("already_so", "ru"))

@@ -21,7 +21,7 @@ from appliance.errors import PostFinderError
 from appliance.journal import Outgoing
 from appliance.ledger.order import Member
 from appliance.schema import Language
-from appliance.texts import date, say
+from appliance.texts import say
 from appliance.verbs import Verbs
 
 log = structlog.get_logger()
@@ -105,7 +105,7 @@ async def requests(message: Message, verbs: Verbs, actor: int) -> list[Outgoing]
 
 
 async def bans(message: Message, verbs: Verbs, actor: int) -> list[Outgoing]:
-    """List the bans in force, a message each, with the button to lift it."""
+    """List the bans in force, a message each, with the buttons to lift it or to keep it in spite of an appeal."""
     language = language_of(message.from_user)
     found, total = await verbs.admission.members(only="banned", limit=LISTED)
     if not found:
@@ -114,8 +114,12 @@ async def bans(message: Message, verbs: Verbs, actor: int) -> list[Outgoing]:
     for one in found:
         if one.ban is None:
             continue
-        words = f"{one.name}\n{verbs.admission.ban_words(one.ban, language)}"
+        appeals = one.ban.appealed_at is not None and one.ban.answered_at is None
+        told = verbs.admission.ban_words(one.ban, language)
+        words = say("appeal_asked" if appeals else "ban_listed", language, name=one.name, ban=told)
         row = [_button("appeal_lift", f"o:lift:{one.user_id}", language)]
+        if appeals:
+            row.append(_button("appeal_keep", f"o:keep:{one.user_id}", language))
         calls += messages_for(message, [Text(inert(words))], markup=InlineKeyboardMarkup(inline_keyboard=[row]))
     return [*calls, *_more(message, total - len(found), language)]
 
@@ -209,14 +213,19 @@ async def invite(message: Message, command: CommandObject, verbs: Verbs, actor: 
     names = (command.args or "").replace(",", " ").split()
     if not names:
         return messages_for(message, [Text(say("invite_usage", language))])
-    count = await verbs.admission.invite(names, actor=actor)
-    return messages_for(message, [Text(say("invited_now", language, count=count))])
+    try:
+        words = say("invited_now", language, count=await verbs.admission.invite(names, actor=actor))
+    except PostFinderError as error:
+        words = say(error.code, language)
+    return messages_for(message, [Text(words)])
 
 
 async def uninvite(message: Message, command: CommandObject, verbs: Verbs, actor: int) -> list[Outgoing]:
     """Take invitations back."""
     language = language_of(message.from_user)
     names = (command.args or "").replace(",", " ").split()
+    if not names:
+        return messages_for(message, [Text(say("invite_usage", language))])
     count = await verbs.admission.invite(names, actor=actor, back=True)
     return messages_for(message, [Text(say("uninvited_now", language, count=count))])
 
@@ -325,8 +334,8 @@ def answering_words(verbs: Verbs, language: Language) -> str:
     paused = verbs.admission.paused
     if paused is None:
         return say("answering_on", language)
-    at = datetime.fromisoformat(paused["at"])
-    return say("answering_off", language, name=paused["name"], at=f"{date(at, language)} {at:%H:%M} UTC")
+    at = verbs.admission.moment(datetime.fromisoformat(paused["at"]), language)
+    return say("answering_off", language, name=paused["name"], at=at)
 
 
 # Buttons

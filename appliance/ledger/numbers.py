@@ -16,15 +16,15 @@ from appliance.schema import PostKey, QuestionRow
 
 Read = Callable[[sa.Executable], Sequence[Any]]
 TIMED = 10_000  # newest questions whose stage times are ranked
+PERSON = sa.func.coalesce(sa.cast(question.c.user_id, sa.Text), question.c.dialogue_id)  # a visitor is their dialogue
 
 
 def by_day(read: Read, since: datetime) -> list[dict[str, Any]]:
     """Count questions, answers and people by day (UTC), oldest first; days without questions are left out."""
     day = sa.cast(question.c.asked_at, sa.Date)
-    person = sa.func.coalesce(sa.cast(question.c.user_id, sa.Text), question.c.dialogue_id)
     answered = sa.func.sum(sa.case((question.c.outcome == "answered", 1), else_=0))
     statement = (
-        sa.select(day, sa.func.count(), answered, sa.func.count(person.distinct()))
+        sa.select(day, sa.func.count(), answered, sa.func.count(PERSON.distinct()))
         .where(question.c.asked_at >= since)
         .group_by(day)
         .order_by(day)
@@ -33,6 +33,11 @@ def by_day(read: Read, since: datetime) -> list[dict[str, Any]]:
         {"day": row[0].isoformat(), "questions": row[1], "answered": int(row[2]), "people": row[3]}
         for row in read(statement)
     ]
+
+
+def askers(read: Read, since: datetime) -> int:
+    """Count who asked since a moment, as `by_day` does."""
+    return int(read(sa.select(sa.func.count(PERSON.distinct())).where(question.c.asked_at >= since))[0][0])
 
 
 def people(read: Read, since: datetime, until: datetime) -> set[int]:
@@ -101,6 +106,10 @@ class Numbers:
     def by_day(self, since: datetime) -> list[dict[str, Any]]:
         """See `by_day`."""
         return by_day(self._read, since)
+
+    def askers(self, since: datetime) -> int:
+        """See `askers`."""
+        return askers(self._read, since)
 
     def people(self, since: datetime, until: datetime) -> set[int]:
         """See `people`."""

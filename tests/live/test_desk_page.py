@@ -57,6 +57,15 @@ async def test_what_is_pressed_is_done(tmp_path: Path) -> None:
         await press(page, "Отозвать приглашения", within="dialog")
         await holds(page, "Ещё не написали боту: 0")
 
+        await press(page, "Пригласить")
+        await page.do("document.querySelector('dialog textarea').value = '@somebody_else Петя'")
+        await press(page, "Пригласить", within="dialog")
+        await page.until("document.querySelector('dialog .wrong').textContent.includes('Никто не приглашён')")
+        assert await page.do("document.querySelector('dialog textarea').value") == "@somebody_else Петя"
+        await page.do("document.querySelector('dialog textarea').value = '@somebody_else @petya_new'")
+        await press(page, "Пригласить", within="dialog")
+        await holds(page, "Ещё не написали боту: 2")
+
         await show(page, "channels")
         await press(page, "Одобрить", line="Старый двор")
         await page.until("!document.querySelector('#desk').textContent.includes('отклонён')")
@@ -66,6 +75,9 @@ async def test_what_is_pressed_is_done(tmp_path: Path) -> None:
         anna = await app.verbs.admission.find("telegram:7000002")
         assert anna is not None
         await press(page, "Роль", line="Анна Лён")
+        await press(page, "владелец", within="dialog")  # one slip of a thumb makes no owner
+        await press(page, "Отмена", line="Сделать владельцем", within="dialog")
+        assert await app.verbs.access.role(anna.user_id) == "member"
         await press(page, "отвечает другим", within="dialog")
         await holds(page, "отвечает другим")
         assert await app.verbs.access.role(anna.user_id) == "trusted"
@@ -88,3 +100,24 @@ async def test_what_is_pressed_is_done(tmp_path: Path) -> None:
         await press(page, "Не показывать", line=asked.text)
         await page.until(f"!document.querySelector('#desk').textContent.includes({json.dumps(asked.text)})")
         assert app.ledger.community.faq("approved") == []
+
+        await show(page, "audit")
+        log = await page.do("document.querySelector('#desk').innerText")
+        for line in ("Анна Лён · отвечает другим", "Старый двор", "Речная мастерская: болталка · Сам, если уверен"):
+            assert line in log
+        for raw in ("user:", "object Object", "trusted", str(OLD)):
+            assert raw not in log
+
+
+async def test_on_a_phone_a_link_logs_in_where_the_page_is_already_open(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (app, page, url):
+        owner = await furnish(app)
+        await page.open(f"{url}/admin")
+        await page.until("document.querySelector('#desk').dataset.shown === 'login'")
+        await page.screen(390, 844, phone=True)
+        await page.do(f"location.href = {json.dumps(app.verbs.sessions.link(owner)[0])}")
+        await page.click(".login .solid")
+        await page.until("document.querySelector('#desk').dataset.shown === 'overview'")
+        assert "once" not in await page.do("location.href")
+        axis = "[...document.querySelectorAll('.chart .axis')].map((one) => one.getBoundingClientRect().height)"
+        assert min(await page.do(axis)) > 9  # the picture's words can be read on a phone

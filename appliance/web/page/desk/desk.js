@@ -132,5 +132,6 @@ find("#leave").addEventListener("click", async () => {
   me = null;
   show();
 });
-addEventListener("hashchange", show);
+// A link pasted where the page is open loads nothing anew: it arrives here.
+addEventListener("hashchange", () => (/^#(once|tgAuthResult|tgWebAppData)=/.test(location.hash) ? begin() : show()));
 begin();

@@ -11,7 +11,7 @@ function shape(name, attributes, text) {
 
 // Columns by day or minute; `parts` are drawn over each other, the widest first: [{name, kind, values}].
 export function columns(labels, parts, { height = 150, every = 7, title = "" } = {}) {
-  const width = 640;
+  const width = matchMedia("(max-width: 600px)").matches ? 320 : 640; // a phone shrinks it: its words stay readable
   const low = height - 20;
   const most = Math.max(1, ...parts.flatMap((part) => part.values));
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": title });

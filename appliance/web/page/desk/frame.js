@@ -103,14 +103,17 @@ export const used = ({ people, day, month }) => {
   return [words().plan_people(number(people)), said(day, words().used_day), said(month, words().used_month)].filter(Boolean).join(" · ");
 };
 
-// Asks in a dialog of the page; returns the fields' values, or null.
-export function ask(title, fields, yes, { danger = false } = {}) {
+// Asks in a dialog of the page; returns the fields' values, or null. What `act` refuses is told in the dialog, and
+// stays as it was typed.
+export function ask(title, fields, yes, { danger = false, act = async () => {} } = {}) {
   return new Promise((resolve) => {
     const inputs = fields.map(({ name, label, ...attributes }) => {
       const input = make(attributes.rows ? "textarea" : "input", { id: `f-${name}`, name, ...attributes });
       return make("label", { class: "field" }, make("span", {}, label), input);
     });
     const form = make("form", { method: "dialog" }, make("h2", {}, title), ...inputs);
+    const go = make("button", { type: "submit", class: danger ? "solid danger" : "solid" }, yes);
+    const wrong = make("p", { class: "wrong", role: "alert", hidden: true });
     const row = make("div", { class: "row end" });
     const box = make("dialog", { class: "asking" }, form);
     const done = (value) => {
@@ -118,14 +121,21 @@ export function ask(title, fields, yes, { danger = false } = {}) {
       box.remove();
       resolve(value);
     };
-    row.append(
-      make("button", { type: "button", class: "quiet", on: { click: () => done(null) } }, words().cancel),
-      make("button", { type: "submit", class: danger ? "solid danger" : "solid" }, yes),
-    );
-    form.append(row);
-    form.addEventListener("submit", (event) => {
+    row.append(make("button", { type: "button", class: "quiet", on: { click: () => done(null) } }, words().cancel), go);
+    form.append(wrong, row);
+    form.addEventListener("submit", async (event) => {
       event.preventDefault();
-      done(Object.fromEntries(new FormData(form)));
+      const given = Object.fromEntries(new FormData(form));
+      go.disabled = true;
+      try {
+        await act(given);
+        done(given);
+      } catch (error) {
+        wrong.textContent = error.message;
+        wrong.hidden = false;
+      } finally {
+        go.disabled = false;
+      }
     });
     box.addEventListener("cancel", () => done(null));
     document.body.append(box);

@@ -102,11 +102,8 @@ function admission(state, again) {
     box.append(make("p", { class: "said" }, words().invited(state.counts.invited)), keys);
   }
   async function invite(title, back) {
-    const said = await ask(title, [{ name: "names", label: words().invite_names, rows: 4, required: true }], title);
-    if (said) {
-      await desk("people/invite", { names: said.names.split(/[\s,;]+/).filter(Boolean), back });
-      again();
-    }
+    const act = ({ names }) => desk("people/invite", { names: names.split(/[\s,;]+/).filter(Boolean), back });
+    if (await ask(title, [{ name: "names", label: words().invite_names, rows: 4, required: true }], title, { act })) again();
   }
   return box;
 }

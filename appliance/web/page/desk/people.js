@@ -70,9 +70,8 @@ async function ban(one, again) {
     { name: "days", label: words().ban_days, type: "number", min: "0.01", max: "3650", step: "any", placeholder: words().for_good },
     { name: "reason", label: words().ban_reason, rows: 3, maxlength: 500 },
   ];
-  const said = await ask(words().ban_whom(one.name), fields, words().ban, { danger: true });
-  if (!said) return;
-  await desk("people/ban", { user_id: one.user_id, days: said.days ? Number(said.days) : null, reason: said.reason });
+  const act = ({ days, reason }) => desk("people/ban", { user_id: one.user_id, days: days ? Number(days) : null, reason });
+  if (!(await ask(words().ban_whom(one.name), fields, words().ban, { danger: true, act }))) return;
   toast(words().ban_told);
   again();
 }
@@ -86,6 +85,7 @@ async function role(one, me, again) {
   };
   box.append(
     choice(roles.map((value) => [value, words().roles[value]]), one.role, async (value) => {
+      if (value === "owner" && !(await ask(words().owner_sure(one.name), [], words().owner_make, { danger: true }))) return;
       await desk("people/role", { user_id: one.user_id, role: value }).catch((error) => toast(error.message));
       close();
       again();

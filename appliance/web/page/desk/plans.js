@@ -58,10 +58,10 @@ async function save(one, again) {
     { ...limit, name: "per_day", label: words().plan_per_day, value: one.per_day ?? "" },
     { ...limit, name: "per_month", label: words().plan_per_month, value: one.per_month ?? "" },
   ];
-  const said = await ask(one.name || words().plan_new, fields, words().save);
-  if (!said) return;
   const count = (value) => (value ? Number(value) : null);
-  await desk("plans/save", { ...body(one), name: said.name, stars: Number(said.stars), per_day: count(said.per_day), per_month: count(said.per_month) });
+  const act = (said) =>
+    desk("plans/save", { ...body(one), name: said.name, stars: Number(said.stars), per_day: count(said.per_day), per_month: count(said.per_month) });
+  if (!(await ask(one.name || words().plan_new, fields, words().save, { act }))) return;
   toast(words().plan_saved);
   again();
 }
@@ -72,9 +72,8 @@ async function give(again) {
     { name: "plan", label: words().plan_name, required: true, maxlength: 32 },
     { name: "days", label: words().plan_days, type: "number", min: "1", max: "3650", step: "1", placeholder: words().for_good },
   ];
-  const said = await ask(words().plan_give, fields, words().plan_give);
-  if (!said) return;
-  await desk("plans/grant", { who: said.who, plan: said.plan, days: said.days ? Number(said.days) : null });
+  const act = ({ who, plan, days }) => desk("plans/grant", { who, plan, days: days ? Number(days) : null });
+  if (!(await ask(words().plan_give, fields, words().plan_give, { act }))) return;
   toast(words().plan_was_given);
   again();
 }

@@ -31,11 +31,12 @@ export async function show(root, me, again) {
   };
   const waiting = ({ question_id, text }) => {
     const answer = async () => {
-      const said = await ask(text, [{ name: "text", label: words().answer_label, rows: 6, required: true, maxlength: 4000 }], words().answer);
-      if (!said) return;
-      const kept = await desk("questions/answer", { question_id, text: said.text });
-      toast(kept.is_open ? words().answer_kept : words().answer_kept_closed);
-      await again();
+      const fields = [{ name: "text", label: words().answer_label, rows: 6, required: true, maxlength: 4000 }];
+      const act = async (said) => {
+        const kept = await desk("questions/answer", { question_id, text: said.text });
+        toast(kept.is_open ? words().answer_kept : words().answer_kept_closed);
+      };
+      if (await ask(text, fields, words().answer, { act })) await again();
     };
     return [button(words().answer, answer), act(words().drop, "drop", { question_id }, "quiet")];
   };
