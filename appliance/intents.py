@@ -54,11 +54,15 @@ _TOPIC_TAIL = re.compile(
     r"\s+(?:posts|updates|news|alerts))$",
     re.IGNORECASE,
 )
+_SMILES = "👋👍👌❤🔥👏🙏🙂😊😀😁😃😄😉😍🥰🎉✅💪🤝🙌😂🤣\ufe0f\U0001f3fb-\U0001f3ff"
 _POLITE = re.compile(
-    r"(?:(привет(?:ик|ствую)?|здравствуйте?|добр(?:ый день|ый вечер|ое утро)|хай|салют|hello|hi|hey|"
-    r"good (?:morning|evening))"
-    r"|спасибо(?: (?:большое|тебе|вам|за ответ|за помощь))?|большое спасибо|благодарю|спс|thanks(?: a lot)?|"
-    r"thank you(?: very much)?|thx)(?:,? (?:бот|bot|there|всем))?[\s.!)🙏🙂👋]*\Z",
+    r"(?:(?P<thanks>(?:(?:ок|понял|поняла|ясно|отлично|супер|ok|great),? )?(?:большое )?(?:спасибо|благодарю|спс|"
+    r"thanks|thank you|thx)(?: (?:большое|огромное|тебе|вам|за ответ|за помощь|a lot|very much|so much))*)"
+    r"|(?P<hello>(?:всем )?(?:привет(?:ик|ствую)?|здравствуйте?|добр(?:ый день|ый вечер|ое утро)|доброго дня|хай|салют|"
+    r"hello|hi|hey|good (?:morning|evening))|как (?:дела|ты|жизнь|поживаешь)|how are you)"
+    r"|(?P<noted>ок|окей|ok|okay|понятно|понял|поняла|ясно|хорошо|ладно|отлично|супер|круто|класс|договорились|пока|"
+    rf"до свидания|до встречи|спокойной ночи|got it|great|cool|bye|see you|good night|(?=[{_SMILES}]|\)\))))"
+    rf"(?:,? (?:бот|bot|there|всем|как дела|how are you))*[\s.!?){_SMILES}]*\Z",
     re.IGNORECASE,
 )
 _ERASING = re.compile(
@@ -119,10 +123,26 @@ def read(text: str) -> Reading:
     """
     if not text or len(text) > MOST_CHARS or "\n" in text.strip():
         return Reading(QUESTION)
-    if (polite := _POLITE.match(text.strip())) is not None:
-        return Reading("hello" if polite[1] else "thanks")
+    if (polite := courtesy(text)) is not None:
+        return Reading(polite)
     reading = judged(probabilities(text), unknown_in(text, _model()["forms"], _model()["lemmas"]))
     return careful(text, reading)
+
+
+def courtesy(text: str) -> str | None:
+    """Tell a word of courtesy that asks nothing.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str or None
+        ``hello``, ``thanks`` or ``noted`` («понятно», «пока», 👍); None for anything else.
+    """
+    found = _POLITE.match(text.strip())
+    return None if found is None else found.lastgroup
 
 
 def careful(text: str, reading: Reading) -> Reading:

@@ -192,6 +192,11 @@ async def test_a_group_hears_only_when_spoken_to(town: Town, app: App) -> None:
         assert answer["reply_to_message"]["text"].startswith("Скажи")
         more = await town.ask(BORIS, "А чем ещё?", chat=GROUP, reply_to=answer["message_id"])
         assert more["reply_to_message"]["text"] == "А чем ещё?"
+        thanked = await town.ask(BORIS, "Спасибо!", chat=GROUP, reply_to=more["message_id"])
+        assert thanked["text"] == say("told_thanks", "ru")
+        town.server.say(BORIS, "понятно", chat_id=GROUP, reply_to=more["message_id"])
+        greeted = await town.ask(CHLOE, "@postfinder_bot hi!", chat=GROUP)
+        assert greeted["text"] == say("start", "en")
         question = town.server.say(BORIS, KNOWN, chat_id=GROUP)
         pointed = await town.ask(CHLOE, "@postfinder_bot", chat=GROUP, reply_to=question)
         assert f"https://t.me/{sample.USERNAME}/73" in clickable(pointed)
@@ -227,7 +232,8 @@ VOICE = {"voice": {"file_id": "f", "file_unique_id": "u", "duration": 1}}
 @pytest.mark.parametrize(
     ("text", "more", "key"),
     [
-        ("🙂🙂", {}, "empty_question"),
+        ("🙂🙂", {}, "told_noted"),
+        ("👎👎", {}, "empty_question"),
         ("???", {}, "empty_question"),
         ("\u200b\u202e", {}, "empty_question"),
         ("слово " * 600, {}, "question_too_long"),

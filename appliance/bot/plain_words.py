@@ -16,7 +16,7 @@ from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.who import Calls, language_of, toast
 from appliance.dialogue import leans_on_earlier
-from appliance.intents import QUESTION, Reading, days_of, read, topic_of
+from appliance.intents import QUESTION, Reading, courtesy, days_of, read, topic_of
 from appliance.schema import Language
 from appliance.texts import TEXTS, say
 
@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "language": ("/language",),
     "hello": ("/start",),
 }
-TOLD = {"thanks", "language"}  # answered with words where there is no command
+TOLD = {"thanks", "noted", "language"}  # answered with words where there is no command
 
 
 def words_router() -> Router:
@@ -67,7 +67,7 @@ async def is_in_words(message: Message, commands: frozenset[str], as_question: b
     if as_question or (message.text or "/").startswith("/") or message.forward_origin or message.via_bot:
         return False
     replied = message.reply_to_message
-    if replied is not None and not replied.forum_topic_created:
+    if replied is not None and not replied.forum_topic_created and courtesy(message.text or "") is None:
         return False  # a reply carries a conversation on
     reading = read(message.text or "")
     among = tuple(name for name in reading.among if name == QUESTION or can_do(name, commands))

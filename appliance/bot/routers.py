@@ -19,7 +19,7 @@ from appliance.bot.exploring import exploring_router
 from appliance.bot.figures import figures_router
 from appliance.bot.finding import finding_router
 from appliance.bot.greeting import greeting_router
-from appliance.bot.held import found_in_group, held_router, spoken_to, unasked
+from appliance.bot.held import found_in_group, held_router, is_polite, polite, spoken_to, unasked
 from appliance.bot.inline import inline_router
 from appliance.bot.modes import asks_everybody, modes_router
 from appliance.bot.opinions import opinions_router
@@ -118,6 +118,7 @@ def group_router() -> Router:
     router.message.register(found_in_group, Command("find", ignore_case=True))
     router.message.register(digest, Command("digest", ignore_case=True))
     router.message.register(unknown_command, is_own_command)
+    router.message.register(polite, is_polite)
     router.message.register(spoken_to, is_addressed)
     router.message.register(unasked, asks_everybody)
     return router
