@@ -23,7 +23,7 @@ from appliance.chats import Mode
 from appliance.journal import Journal
 from appliance.notices import Notice
 from appliance.schema import Channel, Final, Part, Piece, Post, Question, Sentence
-from appliance.texts import say
+from appliance.texts import date, say
 from appliance.verbs import Verbs
 from tests.neighbours import (
     ANNA,
@@ -466,7 +466,11 @@ async def test_guests_are_answered_from_open_channels_where_they_may_ask(town: T
 async def test_what_was_missed_is_told_since_the_last_visit(town: Town, app: App) -> None:
     async with town.bot() as journal:
         nothing = await town.ask(CHLOE, "/missed")
-        assert nothing["text"] == say("digest_nothing", "en")
+        week_ago = date(datetime.now(UTC) - timedelta(days=7), "en")
+        assert nothing["text"] == say("missed_nothing", "en", since=week_ago)
+        assert not buttons(nothing)  # there is nothing to rate
+        old = await town.ask(CHLOE, "/digest")
+        assert old["text"].startswith("The main posts of the week, up to ")
         await app.verbs.ingest(
             [Post(NEWS.id, 500, datetime.now(UTC), "Во вторник двор закрыт: меняют трубы до вечера.")]
         )
@@ -475,6 +479,7 @@ async def test_what_was_missed_is_told_since_the_last_visit(town: Town, app: App
         assert "меняют трубы" in told["text"]
         day = await town.ask(CHLOE, "/digest day")
         assert day["text"].startswith(say("digest_day", "en"))
+        assert buttons(day) == ["👍", "👎"]  # a digest has no one subject to follow
         for asked, heading in (
             ("/digest 3", "The main posts of 3 days"),
             ("/digest month", "The main posts of the month"),
