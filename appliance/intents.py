@@ -39,14 +39,14 @@ _TOPIC = re.compile(
     re.IGNORECASE,
 )
 _TOPIC_HEAD = re.compile(
-    r"^(?:(?:что-то|что-нибудь|новое|новости|новостей|пост|посты|всех постах|новых постах|всех?|тему|теме|темы|слово|"
-    r"про|об?|обо|someone posts|someone mentions|anything|there (?:is|are)|news|posts|new|updates?|the|a)\s+"
-    r"(?=(?:.*\S)))+",
+    r"^(?:(?:что-то|что-нибудь|новое|новости|новостей|пост|посты|всех постах|новых постах|вс[её]|вс[её]м|всех?|"
+    r"тему|теме|темы|слово|про|об?|обо|someone posts|someone mentions|anything|there (?:is|are)|news|posts|new|"
+    r"updates?|the|a)\s+(?=(?:.*\S)))+",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(
-    r"(?:кто-то |кто-нибудь |someone |anyone |somebody )?(?:напиш\w+|упомян\w+|будет|появ\w+|выйд\w+|выложат|"
-    r"опубликуют|найд[её]тся|привезут|posts?|mentions?)\s+",
+    r"(?:кто-то |кто-нибудь |someone |anyone |somebody |anybody |people |they )?(?:будут писать|пишут|напиш\w+|"
+    r"упомян\w+|будет|будут|появ\w+|выйд\w+|выложат|опубликуют|найд[её]тся|привезут|posts?|mentions?|writes?|talks?)\s+",
     re.IGNORECASE,
 )
 _TOPIC_TAIL = re.compile(
@@ -78,6 +78,11 @@ _OWN = re.compile(
 _PAID = re.compile(
     r"тариф|подписк|преми|списыв|продл|плат|plan|subscription|premium|charg|bill|renew|paid", re.IGNORECASE
 )
+_ASKS_WHEN = re.compile(
+    r"(?:под)?скажи(?:те)?,? (?:(?:мне|пожалуйста),? )*когда (?:будет|будут|откро\w+|начн\w+) "
+    r"(?!(?:что-то |что-нибудь |новое |посты? |новость )?(?:про|об?) )",
+    re.IGNORECASE,
+)  # «скажи, когда будет ремонтное кафе» may want the day, not word of a post
 _QUOTED = re.compile(r"[«\"“„]([^»\"”]{2,80})[»\"”]")
 _NUMBERS = {
     "два": 2, "две": 2, "двое": 2, "три": 3, "четыре": 4, "пять": 5, "шесть": 6, "семь": 7, "восемь": 8,
@@ -146,7 +151,7 @@ def courtesy(text: str) -> str | None:
 
 
 def careful(text: str, reading: Reading) -> Reading:
-    """Take nothing for a wish to erase or to cancel that does not say so in words of its own.
+    """Take nothing for a wish to erase, to cancel or to be told that does not say so in words of its own.
 
     Parameters
     ----------
@@ -161,6 +166,7 @@ def careful(text: str, reading: Reading) -> Reading:
     says = {
         "forget": _ERASING.search(text) is not None and _OWN.search(text) is not None,
         "plan_cancel": _PAID.search(text) is not None,
+        "subscribe": _ASKS_WHEN.match(text.strip()) is None,
     }
     if says.get(reading.intent, True):
         return reading

@@ -41,6 +41,9 @@ SAME = {"alerts": "unsubscribe", "missed": "digest", "plan_cancel": "plan"}
         ("пока нет воды?", QUESTION),
         ("Привет, когда ремонтное кафе?", QUESTION),
         ("отмени подписку", "ask"),
+        ("скажи, когда будет ремонтное кафе", "ask"),
+        ("подскажи, когда откроют сад", "ask"),
+        ("скажи, когда будет пост про сварку", "subscribe"),
         ("где взять ключи от подвала?", QUESTION),
         ("как удалить данные с флешки", QUESTION),
         ("", QUESTION),
@@ -98,6 +101,8 @@ def test_doubt_is_asked_about() -> None:
         ("следи за темой «обмен семенами» и пиши мне", "обмен семенами"),
         ("отслеживай упоминания столярки", "столярки"),
         ("let me know when someone posts about welding", "welding"),
+        ("скажи, если будут писать про абонемент", "абонемент"),
+        ("tell me when they write about the kiln", "kiln"),
         ("хватит", ""),
     ],
 )
