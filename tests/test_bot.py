@@ -201,6 +201,8 @@ async def test_a_group_hears_only_when_spoken_to(town: Town, app: App) -> None:
         pointed = await town.ask(CHLOE, "@postfinder_bot", chat=GROUP, reply_to=question)
         assert f"https://t.me/{sample.USERNAME}/73" in clickable(pointed)
         assert (await town.ask(ANNA, "/what@postfinder_bot", chat=GROUP))["text"] == say("unknown_command", "ru")
+        elsewhere = await town.ask(ANNA, "/alert@postfinder_bot керамика", chat=GROUP)
+        assert elsewhere["text"] == say("private_only", "ru")
         town.server.press(ANNA, answer["message_id"], "👍", chat_id=GROUP)
         await town.quiet(journal)
         assert buttons(town.server.from_bot(GROUP)[0])[:2] == ["👍", "👎"]  # everybody's buttons stay as they are

@@ -32,7 +32,7 @@ from appliance.bot.quick import quicken
 from appliance.bot.repeats import repeats_router
 from appliance.bot.rights import rights_router
 from appliance.bot.watching import Watching
-from appliance.bot.who import GROUPS, Calls, DialogueOf, is_addressed, is_own_command, language_of
+from appliance.bot.who import GROUPS, Calls, DialogueOf, command_of, is_addressed, is_own_command, language_of
 from appliance.texts import say
 from appliance.verbs import Verbs
 
@@ -124,9 +124,11 @@ def group_router() -> Router:
     return router
 
 
-async def unknown_command(message: Message, verbs: Verbs) -> Calls:
-    """Say that there is no such command."""
-    return messages_for(message, [Text(say("unknown_command", language_of(message.from_user)))])
+async def unknown_command(message: Message, commands: frozenset[str]) -> Calls:
+    """Say that there is no such command, or not in a group."""
+    is_elsewhere = message.chat.type != "private" and command_of(message.text)[0] in commands
+    key = "private_only" if is_elsewhere else "unknown_command"
+    return messages_for(message, [Text(say(key, language_of(message.from_user)))])
 
 
 async def text_only(message: Message, albums: deque[str]) -> Calls:
