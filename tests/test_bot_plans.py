@@ -126,7 +126,10 @@ async def test_questions_run_out_with_a_word_before(town: Town) -> None:
             "Остался 1 вопрос из 3 на сегодня. /plan",
             "Это был последний вопрос на сегодня: всего 3 в день. /plan",
         ]
-        assert (await town.ask(ANNA, ASKED))["text"] == say("quota_day", "ru")
+        spent = (await town.ask(ANNA, ASKED))["text"]
+        assert spent == say("quota_day", "ru")
+        assert "/search" in spent
+        assert "Компост" in (await town.ask(ANNA, "/search компост"))["text"]  # which is not counted
         assert "красном ящике" in (await town.ask(BORIS, ASKED))["text"]
         assert say("help_plan", "ru") in (await town.ask(BORIS, "/help"))["text"]
         assert "0 из 3" in (await town.ask(ANNA, "сколько осталось вопросов?"))["text"]
