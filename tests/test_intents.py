@@ -32,6 +32,7 @@ SAME = {"alerts": "unsubscribe", "missed": "digest", "plan_cancel": "plan"}
         ("Привет, как дела?", "hello"),
         ("спасибо", "thanks"),
         ("Понял, спасибо!", "thanks"),
+        ("пасиб", "thanks"),
         ("ок", "noted"),
         ("Понятно.", "noted"),
         ("пока", "noted"),
