@@ -96,10 +96,14 @@ async def test_a_question_is_answered_with_links_quotes_and_buttons(
 async def test_a_refusal_says_what_was_searched(town: Town) -> None:
     async with town.bot():
         answer = await town.ask(CHLOE, UNKNOWN)
+        wider = say("search_wider", "en")
+        town.server.press(CHLOE, answer["message_id"], wider)
+        page = await town.server.until(lambda: town.server.messages[CHLOE].get(answer["message_id"] + 1))
+    assert page["text"].startswith(f"🔎 {UNKNOWN}\n\n1. ")
     assert answer["text"].startswith(say("not_found", "en"))
     assert "posts, up to" in answer["text"]
     assert all(link.startswith("https://t.me/") for link in clickable(answer))
-    assert buttons(answer) == ["👍", "👎"]
+    assert buttons(answer) == ["👍", "👎", wider]
 
 
 @pytest.mark.parametrize("faulty", [False, True])
