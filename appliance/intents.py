@@ -65,6 +65,14 @@ _POLITE = re.compile(
     rf"(?:,? (?:бот|bot|there|всем|как дела|how are you))*[\s.!?){_SMILES}]*\Z",
     re.IGNORECASE,
 )
+_QUIET = re.compile(
+    r"(?:пожалуйста,? )?(?:(?:тихие часы|(?:set )?quiet hours)(?:[:,]? (?P<hours>.*\d))?"
+    r"|(?:не (?:пиши|беспокой|тревожь|буди|присылай)(?:те)?|(?:do not|don't) (?:write|disturb|message))"
+    r"(?: мне| меня| ничего| me)* (?:(?P<night>по ночам|ночью|at night)|(?P<between>(?:с|from) \d.*\d))(?: утра)?)"
+    r"[\s.!]*\Z",
+    re.IGNORECASE,
+)
+NIGHT = "23-8"
 _ERASING = re.compile(
     r"удал|стер|стир|сотр|уничтож|забуд|забыть|забвен|вычерк|убер|убра|закр|отзыв|отозва|не храни|не остал|"
     r"delete|erase|remove|wipe|destroy|forget|withdraw|gone",
@@ -130,6 +138,8 @@ def read(text: str) -> Reading:
         return Reading(QUESTION)
     if (polite := courtesy(text)) is not None:
         return Reading(polite)
+    if _QUIET.match(text.strip()):
+        return Reading("quiet")
     reading = judged(probabilities(text), unknown_in(text, _model()["forms"], _model()["lemmas"]))
     return careful(text, reading)
 
@@ -347,6 +357,14 @@ def topic_of(text: str) -> str:
                 rest = rest[lead.end() :]
         if rest == before:
             return rest.strip(' ,.:;-–—«»"')
+
+
+def hours_of(text: str) -> str:
+    """Return the quiet hours that a message names, as written; those of a night for "at night", else empty."""
+    found = _QUIET.match(text.strip())
+    if found is None:
+        return ""
+    return NIGHT if found["night"] else found["hours"] or found["between"] or ""
 
 
 def days_of(text: str) -> int | None:

@@ -200,7 +200,7 @@ async def test_a_group_hears_only_when_spoken_to(town: Town, app: App) -> None:
         assert thanked["text"] == say("told_thanks", "ru")
         town.server.say(BORIS, "понятно", chat_id=GROUP, reply_to=more["message_id"])
         greeted = await town.ask(CHLOE, "@postfinder_bot hi!", chat=GROUP)
-        assert greeted["text"] == say("start", "en")
+        assert greeted["text"] == say("told_hello", "en")
         question = town.server.say(BORIS, KNOWN, chat_id=GROUP)
         pointed = await town.ask(CHLOE, "@postfinder_bot", chat=GROUP, reply_to=question)
         assert f"https://t.me/{sample.USERNAME}/73" in clickable(pointed)

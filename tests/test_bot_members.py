@@ -594,7 +594,15 @@ async def test_quiet_hours_are_read_and_kept(town: Town, app: App) -> None:
             ("/quiet завтра", "quiet_usage"),
         ):  # fmt: skip
             assert (await town.ask(BORIS, words))["text"] == say(key, "ru")
-        assert (await town.ask(BORIS, "/quiet 23-8 +5"))["text"] == say("quiet_set", "ru", first="23:00", last="08:00")
+        night = say("quiet_set", "ru", first="23:00", last="08:00")
+        for words in (
+            "/quiet с 23 до 8",
+            "/quiet 23:00 – 8:00",
+            "не пиши с 23 до 8 утра",
+            "не пиши ночью",
+            "/quiet 23-8 +5",
+        ):
+            assert (await town.ask(BORIS, words))["text"] == night
     person = app.ledger.people.find(f"telegram:{BORIS}")
     assert person is not None
     assert app.ledger.talks.setting(person.user_id, "quiet") == {"from": 23, "to": 8, "utc": 5}

@@ -287,6 +287,7 @@ async def test_plain_words_do_what_commands_do(town: Town) -> None:
     async with town.bot() as journal:
         assert (await town.ask(ANNA, "Помощь"))["text"].startswith(say("help", "ru")[:20])
         assert (await town.ask(ANNA, "спасибо!"))["text"] == say("told_thanks", "ru")
+        assert (await town.ask(ANNA, "Привет!"))["text"] == say("told_hello", "ru")
         assert (await town.ask(ANNA, "👍"))["text"] == say("told_noted", "ru")
         assert "Сварка" in (await town.ask(ANNA, "что нового за неделю?"))["text"]
         assert say("plan_free", "en") in (await town.ask(CHLOE, "what's my plan?"))["text"]

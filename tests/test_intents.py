@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from appliance.intents import CAREFUL, QUESTION, Reading, careful, days_of, judged, read, topic_of
+from appliance.intents import CAREFUL, QUESTION, Reading, careful, days_of, hours_of, judged, read, topic_of
 
 SUITES = Path(__file__).parents[1] / "benchmarks" / "suites"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -41,6 +41,9 @@ SAME = {"alerts": "unsubscribe", "missed": "digest", "plan_cancel": "plan"}
         ("👎", QUESTION),
         ("пока нет воды?", QUESTION),
         ("Привет, когда ремонтное кафе?", QUESTION),
+        ("не пиши мне ночью", "quiet"),
+        ("тихие часы", "quiet"),
+        ("не пиши больше про керамику", "unsubscribe"),
         ("отмени подписку", "ask"),
         ("скажи, когда будет ремонтное кафе", "ask"),
         ("подскажи, когда откроют сад", "ask"),
@@ -124,3 +127,17 @@ def test_topics(text: str, topic: str) -> None:
 )
 def test_periods(text: str, days: int | None) -> None:
     assert days_of(text) == days
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [
+        ("не беспокой меня по ночам!", "23-8"),
+        ("Не пиши с 22 до 9 утра", "с 22 до 9"),
+        ("тихие часы 23-8", "23-8"),
+        ("quiet hours from 22 to 7", "from 22 to 7"),
+        ("тихие часы", ""),
+    ],
+)
+def test_quiet_hours(text: str, hours: str) -> None:
+    assert hours_of(text) == hours

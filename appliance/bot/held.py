@@ -93,7 +93,7 @@ async def polite(message: Message, word: str, verbs: Verbs) -> Calls:
     if word == "noted":
         return []
     asker = await who_asks(message.from_user, verbs, message.chat.type)
-    return messages_for(message, [Text(say("start" if word == "hello" else f"told_{word}", asker.language))])
+    return messages_for(message, [Text(say(f"told_{word}", asker.language))])
 
 
 async def found_in_group(
