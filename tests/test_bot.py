@@ -102,6 +102,7 @@ async def test_a_refusal_says_what_was_searched(town: Town) -> None:
     assert page["text"].startswith(f"🔎 {UNKNOWN}\n\n1. ")
     assert answer["text"].startswith(say("not_found", "en"))
     assert "posts, up to" in answer["text"]
+    assert say("passed_on", "en") not in answer["text"]  # nobody is trusted with the queue here
     assert all(link.startswith("https://t.me/") for link in clickable(answer))
     assert buttons(answer) == ["👍", "👎", wider]
 

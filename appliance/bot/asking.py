@@ -220,7 +220,14 @@ async def answered(
         texts = answer_messages(answer, language, heading=Bold(told.dated(answer, language)))
         markup = rating_buttons(answer.id)
     else:
-        texts, markup = answer_messages(answer, language), answer_buttons(answer, language)
+        is_passed_on = (
+            answer.outcome == "not_found"
+            and message.chat.type == "private"
+            and question.asker.user_id is not None
+            and await verbs.community.is_looked_at()
+        )
+        texts = answer_messages(answer, language, ending=say("passed_on", language) if is_passed_on else "")
+        markup = answer_buttons(answer, language)
     calls = messages_for(
         message,
         texts,
