@@ -132,6 +132,10 @@ class Community:
         """Whether this person is trusted with the queue."""
         return await asyncio.to_thread(self.ledger.access.role, user_id) in TRUSTED
 
+    async def is_looked_at(self) -> bool:
+        """Whether anybody is trusted with the queue."""
+        return bool(await asyncio.to_thread(self.ledger.community.staff, TRUSTED))
+
     async def drop(self, question_id: str, *, user_id: int | None = None) -> int:
         """Take a question out of the queue unanswered; returns how many rows that were."""
         rows = await asyncio.to_thread(self._alike, question_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from appliance.text import words
+from appliance.text import is_name, lemmas, words
 
 _LEANING = re.compile(r"^(а|и|но|ну|тогда|ещё|еще|так|and|but|so|then|what about|how about)\b", re.IGNORECASE)
 _POINTING = frozenset(
@@ -16,8 +16,20 @@ _POINTING = frozenset(
 _SMALL = frozenset(
     "а и но ну же ли бы не ни в во на с со к ко у о об от до по за из для при про что как где когда кто чем чего "
     "сколько какой какая какое какие почему зачем можно нужно надо есть был была было были будет стоит "
-    "the a an is are was were do does did can could how what where when who why much many to of in on at for".split()
+    "what's where's when's who's how's the a an is are was were do does did can could how what where when who why "
+    "much many to of in on at for".split()
 )
+_LEADING = frozenset(
+    "в во на с со к ко у о об от до по за из для при про без после через of in on at for to by with from about".split()
+)  # a word after one of these says where or for whom: "сколько за час?"
+_OF_SOMETHING = frozenset(
+    "цена стоимость оплата скидка залог адрес телефон контакт почта ссылка сайт автор причина время срок дата начало "
+    "конец график расписание размер вес цвет количество условие правило результат пример номер место вход запись час "
+    "человек люди правда день неделя месяц год утро вечер "
+    "понедельник вторник среда четверг пятница суббота воскресенье "
+    "price cost fee discount deposit address phone contact email link site author reason time date deadline start end "
+    "schedule size weight colour color number place example kids adults beginners tomorrow today".split()
+)  # what things have: it is asked of what was spoken of
 MAX_CARRIED_CHARS = 240
 
 
@@ -32,14 +44,20 @@ def leans_on_earlier(text: str) -> bool:
     Returns
     -------
     bool
-        True when it opens with a leaning word, points back with a pronoun, or names at most one thing.
+        True when it opens with a leaning word, points back with a pronoun, or names nothing that could be asked about
+        by itself; "абонемент" and "сколько стоит абонемент" could, "сколько за час?" and "какая цена?" could not.
     """
     if _LEANING.match(text.strip()):
         return True
     tokens = words(text)
     if any(token in _POINTING for token in tokens):
         return True
-    return sum(token not in _SMALL for token in tokens) <= 1
+    named = [place for place, token in enumerate(tokens) if token not in _SMALL]
+    if len(named) != 1:
+        return not named
+    (place,) = named
+    is_led = place > 0 and tokens[place - 1] in _LEADING
+    return is_led or not is_name(tokens[place]) or not _OF_SOMETHING.isdisjoint(lemmas(tokens[place]))
 
 
 def standalone(text: str, earlier: Sequence[str]) -> str:

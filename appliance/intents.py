@@ -39,14 +39,14 @@ _TOPIC = re.compile(
     re.IGNORECASE,
 )
 _TOPIC_HEAD = re.compile(
-    r"^(?:(?:что-то|что-нибудь|новое|новости|новостей|пост|посты|всех постах|новых постах|всех?|тему|теме|темы|слово|"
-    r"про|об?|обо|someone posts|someone mentions|anything|there (?:is|are)|news|posts|new|updates?|the|a)\s+"
-    r"(?=(?:.*\S)))+",
+    r"^(?:(?:что-то|что-нибудь|новое|новости|новостей|пост|посты|всех постах|новых постах|вс[её]|вс[её]м|всех?|"
+    r"тему|теме|темы|слово|про|об?|обо|someone posts|someone mentions|anything|there (?:is|are)|news|posts|new|"
+    r"updates?|the|a)\s+(?=(?:.*\S)))+",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(
-    r"(?:кто-то |кто-нибудь |someone |anyone |somebody )?(?:напиш\w+|упомян\w+|будет|появ\w+|выйд\w+|выложат|"
-    r"опубликуют|найд[её]тся|привезут|posts?|mentions?)\s+",
+    r"(?:кто-то |кто-нибудь |someone |anyone |somebody |anybody |people |they )?(?:будут писать|пишут|напиш\w+|"
+    r"упомян\w+|будет|будут|появ\w+|выйд\w+|выложат|опубликуют|найд[её]тся|привезут|posts?|mentions?|writes?|talks?)\s+",
     re.IGNORECASE,
 )
 _TOPIC_TAIL = re.compile(
@@ -54,13 +54,25 @@ _TOPIC_TAIL = re.compile(
     r"\s+(?:posts|updates|news|alerts))$",
     re.IGNORECASE,
 )
+_SMILES = "👋👍👌❤🔥👏🙏🙂😊😀😁😃😄😉😍🥰🎉✅💪🤝🙌😂🤣\ufe0f\U0001f3fb-\U0001f3ff"
 _POLITE = re.compile(
-    r"(?:(привет(?:ик|ствую)?|здравствуйте?|добр(?:ый день|ый вечер|ое утро)|хай|салют|hello|hi|hey|"
-    r"good (?:morning|evening))"
-    r"|спасибо(?: (?:большое|тебе|вам|за ответ|за помощь))?|большое спасибо|благодарю|спс|thanks(?: a lot)?|"
-    r"thank you(?: very much)?|thx)(?:,? (?:бот|bot|there|всем))?[\s.!)🙏🙂👋]*\Z",
+    r"(?:(?P<thanks>(?:(?:ок|понял|поняла|ясно|отлично|супер|ok|great),? )?(?:большое )?(?:с?пасиб\w*|благодарю|"
+    r"спс|thanks|thank you|thx)(?: (?:большое|огромное|тебе|вам|вас|за ответ|за помощь|a lot|very much|so much))*)"
+    r"|(?P<hello>(?:всем )?(?:привет(?:ик|ствую)?|здравствуйте?|добр(?:ый день|ый вечер|ое утро)|доброго дня|хай|салют|"
+    r"hello|hi|hey|good (?:morning|evening))|как (?:дела|ты|жизнь|поживаешь)|how are you)"
+    r"|(?P<noted>ок|окей|ok|okay|понятно|понял|поняла|ясно|хорошо|ладно|отлично|супер|круто|класс|договорились|пока|"
+    rf"до свидания|до встречи|спокойной ночи|got it|great|cool|bye|see you|good night|(?=[{_SMILES}]|\)\))))"
+    rf"(?:,? (?:бот|bot|there|всем|как дела|how are you))*[\s.!?){_SMILES}]*\Z",
     re.IGNORECASE,
 )
+_QUIET = re.compile(
+    r"(?:пожалуйста,? )?(?:(?:тихие часы|(?:set )?quiet hours)(?:[:,]? (?P<hours>.*\d))?"
+    r"|(?:не (?:пиши|беспокой|тревожь|буди|присылай)(?:те)?|(?:do not|don't) (?:write|disturb|message))"
+    r"(?: мне| меня| ничего| me)* (?:(?P<night>по ночам|ночью|at night)|(?P<between>(?:с|from) \d.*\d))(?: утра)?)"
+    r"[\s.!]*\Z",
+    re.IGNORECASE,
+)
+NIGHT = "23-8"
 _ERASING = re.compile(
     r"удал|стер|стир|сотр|уничтож|забуд|забыть|забвен|вычерк|убер|убра|закр|отзыв|отозва|не храни|не остал|"
     r"delete|erase|remove|wipe|destroy|forget|withdraw|gone",
@@ -74,6 +86,11 @@ _OWN = re.compile(
 _PAID = re.compile(
     r"тариф|подписк|преми|списыв|продл|плат|plan|subscription|premium|charg|bill|renew|paid", re.IGNORECASE
 )
+_ASKS_WHEN = re.compile(
+    r"(?:под)?скажи(?:те)?,? (?:(?:мне|пожалуйста),? )*когда (?:будет|будут|откро\w+|начн\w+) "
+    r"(?!(?:что-то |что-нибудь |новое |посты? |новость )?(?:про|об?) )",
+    re.IGNORECASE,
+)  # «скажи, когда будет ремонтное кафе» may want the day, not word of a post
 _QUOTED = re.compile(r"[«\"“„]([^»\"”]{2,80})[»\"”]")
 _NUMBERS = {
     "два": 2, "две": 2, "двое": 2, "три": 3, "четыре": 4, "пять": 5, "шесть": 6, "семь": 7, "восемь": 8,
@@ -119,14 +136,32 @@ def read(text: str) -> Reading:
     """
     if not text or len(text) > MOST_CHARS or "\n" in text.strip():
         return Reading(QUESTION)
-    if (polite := _POLITE.match(text.strip())) is not None:
-        return Reading("hello" if polite[1] else "thanks")
+    if (polite := courtesy(text)) is not None:
+        return Reading(polite)
+    if _QUIET.match(text.strip()):
+        return Reading("quiet")
     reading = judged(probabilities(text), unknown_in(text, _model()["forms"], _model()["lemmas"]))
     return careful(text, reading)
 
 
+def courtesy(text: str) -> str | None:
+    """Tell a word of courtesy that asks nothing.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str or None
+        ``hello``, ``thanks`` or ``noted`` («понятно», «пока», 👍); None for anything else.
+    """
+    found = _POLITE.match(text.strip())
+    return None if found is None else found.lastgroup
+
+
 def careful(text: str, reading: Reading) -> Reading:
-    """Take nothing for a wish to erase or to cancel that does not say so in words of its own.
+    """Take nothing for a wish to erase, to cancel or to be told that does not say so in words of its own.
 
     Parameters
     ----------
@@ -141,6 +176,7 @@ def careful(text: str, reading: Reading) -> Reading:
     says = {
         "forget": _ERASING.search(text) is not None and _OWN.search(text) is not None,
         "plan_cancel": _PAID.search(text) is not None,
+        "subscribe": _ASKS_WHEN.match(text.strip()) is None,
     }
     if says.get(reading.intent, True):
         return reading
@@ -321,6 +357,14 @@ def topic_of(text: str) -> str:
                 rest = rest[lead.end() :]
         if rest == before:
             return rest.strip(' ,.:;-–—«»"')
+
+
+def hours_of(text: str) -> str:
+    """Return the quiet hours that a message names, as written; those of a night for "at night", else empty."""
+    found = _QUIET.match(text.strip())
+    if found is None:
+        return ""
+    return NIGHT if found["night"] else found["hours"] or found["between"] or ""
 
 
 def days_of(text: str) -> int | None:

@@ -163,6 +163,26 @@ def is_order(word: str) -> bool:
     return bool(_CYRILLIC.search(word)) and len(word) < 40 and "impr" in _morph().parse(word)[0].tag
 
 
+def is_name(word: str) -> bool:
+    """Tell whether a word by itself may be what a question is about: «абонемент», «парковка», «wifi».
+
+    Parameters
+    ----------
+    word : str
+        In lower case.
+
+    Returns
+    -------
+    bool
+        True for a Russian noun that may stand in the nominative, and for a word not in Cyrillic.
+    """
+    if not _CYRILLIC.search(word):
+        return not word.isdigit()
+    if len(word) >= 40:
+        return False
+    return any("NOUN" in one.tag and "nomn" in one.tag for one in _morph().parse(word))
+
+
 def _stem_english(word: str) -> str:
     """Fold English plurals and possessives (Harman's S stemmer, 1991)."""
     if word.endswith("'s"):

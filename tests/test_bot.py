@@ -96,10 +96,15 @@ async def test_a_question_is_answered_with_links_quotes_and_buttons(
 async def test_a_refusal_says_what_was_searched(town: Town) -> None:
     async with town.bot():
         answer = await town.ask(CHLOE, UNKNOWN)
+        wider = say("search_wider", "en")
+        town.server.press(CHLOE, answer["message_id"], wider)
+        page = await town.server.until(lambda: town.server.messages[CHLOE].get(answer["message_id"] + 1))
+    assert page["text"].startswith(f"🔎 {UNKNOWN}\n\n1. ")
     assert answer["text"].startswith(say("not_found", "en"))
     assert "posts, up to" in answer["text"]
+    assert say("passed_on", "en") not in answer["text"]  # nobody is trusted with the queue here
     assert all(link.startswith("https://t.me/") for link in clickable(answer))
-    assert buttons(answer) == ["👍", "👎"]
+    assert buttons(answer) == ["👍", "👎", wider]
 
 
 @pytest.mark.parametrize("faulty", [False, True])
@@ -192,10 +197,17 @@ async def test_a_group_hears_only_when_spoken_to(town: Town, app: App) -> None:
         assert answer["reply_to_message"]["text"].startswith("Скажи")
         more = await town.ask(BORIS, "А чем ещё?", chat=GROUP, reply_to=answer["message_id"])
         assert more["reply_to_message"]["text"] == "А чем ещё?"
+        thanked = await town.ask(BORIS, "Спасибо!", chat=GROUP, reply_to=more["message_id"])
+        assert thanked["text"] == say("told_thanks", "ru")
+        town.server.say(BORIS, "понятно", chat_id=GROUP, reply_to=more["message_id"])
+        greeted = await town.ask(CHLOE, "@postfinder_bot hi!", chat=GROUP)
+        assert greeted["text"] == say("told_hello", "en")
         question = town.server.say(BORIS, KNOWN, chat_id=GROUP)
         pointed = await town.ask(CHLOE, "@postfinder_bot", chat=GROUP, reply_to=question)
         assert f"https://t.me/{sample.USERNAME}/73" in clickable(pointed)
         assert (await town.ask(ANNA, "/what@postfinder_bot", chat=GROUP))["text"] == say("unknown_command", "ru")
+        elsewhere = await town.ask(ANNA, "/alert@postfinder_bot керамика", chat=GROUP)
+        assert elsewhere["text"] == say("private_only", "ru")
         town.server.press(ANNA, answer["message_id"], "👍", chat_id=GROUP)
         await town.quiet(journal)
         assert buttons(town.server.from_bot(GROUP)[0])[:2] == ["👍", "👎"]  # everybody's buttons stay as they are
@@ -227,7 +239,8 @@ VOICE = {"voice": {"file_id": "f", "file_unique_id": "u", "duration": 1}}
 @pytest.mark.parametrize(
     ("text", "more", "key"),
     [
-        ("🙂🙂", {}, "empty_question"),
+        ("🙂🙂", {}, "told_noted"),
+        ("👎👎", {}, "empty_question"),
         ("???", {}, "empty_question"),
         ("\u200b\u202e", {}, "empty_question"),
         ("слово " * 600, {}, "question_too_long"),

@@ -102,6 +102,7 @@ async def test_a_refusal_is_answered_by_a_member_and_the_next_one_gets_it(town: 
             town.ask(ANNA, KEYS), town.ask(BORIS, KEYS.lower()), town.ask(OLGA, WATER)
         )
         assert refused["text"].startswith(say("not_found", "ru"))
+        assert refused["text"].endswith(say("passed_on", "ru"))
         assert again["text"].startswith(say("not_found", "ru"))
         assert "14 июля" in answered["text"]
         assert (await town.ask(BORIS, "/unanswered"))["text"] == say("not_allowed", "ru")

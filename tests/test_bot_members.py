@@ -23,7 +23,7 @@ from appliance.chats import Mode
 from appliance.journal import Journal
 from appliance.notices import Notice
 from appliance.schema import Channel, Final, Part, Piece, Post, Question, Sentence
-from appliance.texts import say
+from appliance.texts import date, say
 from appliance.verbs import Verbs
 from tests.neighbours import (
     ANNA,
@@ -466,7 +466,11 @@ async def test_guests_are_answered_from_open_channels_where_they_may_ask(town: T
 async def test_what_was_missed_is_told_since_the_last_visit(town: Town, app: App) -> None:
     async with town.bot() as journal:
         nothing = await town.ask(CHLOE, "/missed")
-        assert nothing["text"] == say("digest_nothing", "en")
+        week_ago = date(datetime.now(UTC) - timedelta(days=7), "en")
+        assert nothing["text"] == say("missed_nothing", "en", since=week_ago)
+        assert not buttons(nothing)  # there is nothing to rate
+        old = await town.ask(CHLOE, "/digest")
+        assert old["text"].startswith("The main posts of the week, up to ")
         await app.verbs.ingest(
             [Post(NEWS.id, 500, datetime.now(UTC), "Во вторник двор закрыт: меняют трубы до вечера.")]
         )
@@ -475,6 +479,7 @@ async def test_what_was_missed_is_told_since_the_last_visit(town: Town, app: App
         assert "меняют трубы" in told["text"]
         day = await town.ask(CHLOE, "/digest day")
         assert day["text"].startswith(say("digest_day", "en"))
+        assert buttons(day) == ["👍", "👎"]  # a digest has no one subject to follow
         for asked, heading in (
             ("/digest 3", "The main posts of 3 days"),
             ("/digest month", "The main posts of the month"),
@@ -589,7 +594,15 @@ async def test_quiet_hours_are_read_and_kept(town: Town, app: App) -> None:
             ("/quiet завтра", "quiet_usage"),
         ):  # fmt: skip
             assert (await town.ask(BORIS, words))["text"] == say(key, "ru")
-        assert (await town.ask(BORIS, "/quiet 23-8 +5"))["text"] == say("quiet_set", "ru", first="23:00", last="08:00")
+        night = say("quiet_set", "ru", first="23:00", last="08:00")
+        for words in (
+            "/quiet с 23 до 8",
+            "/quiet 23:00 – 8:00",
+            "не пиши с 23 до 8 утра",
+            "не пиши ночью",
+            "/quiet 23-8 +5",
+        ):
+            assert (await town.ask(BORIS, words))["text"] == night
     person = app.ledger.people.find(f"telegram:{BORIS}")
     assert person is not None
     assert app.ledger.talks.setting(person.user_id, "quiet") == {"from": 23, "to": 8, "utc": 5}

@@ -126,7 +126,10 @@ async def test_questions_run_out_with_a_word_before(town: Town) -> None:
             "Остался 1 вопрос из 3 на сегодня. /plan",
             "Это был последний вопрос на сегодня: всего 3 в день. /plan",
         ]
-        assert (await town.ask(ANNA, ASKED))["text"] == say("quota_day", "ru")
+        spent = (await town.ask(ANNA, ASKED))["text"]
+        assert spent == say("quota_day", "ru")
+        assert "/search" in spent
+        assert "Компост" in (await town.ask(ANNA, "/search компост"))["text"]  # which is not counted
         assert "красном ящике" in (await town.ask(BORIS, ASKED))["text"]
         assert say("help_plan", "ru") in (await town.ask(BORIS, "/help"))["text"]
         assert "0 из 3" in (await town.ask(ANNA, "сколько осталось вопросов?"))["text"]
@@ -284,6 +287,8 @@ async def test_plain_words_do_what_commands_do(town: Town) -> None:
     async with town.bot() as journal:
         assert (await town.ask(ANNA, "Помощь"))["text"].startswith(say("help", "ru")[:20])
         assert (await town.ask(ANNA, "спасибо!"))["text"] == say("told_thanks", "ru")
+        assert (await town.ask(ANNA, "Привет!"))["text"] == say("told_hello", "ru")
+        assert (await town.ask(ANNA, "👍"))["text"] == say("told_noted", "ru")
         assert "Сварка" in (await town.ask(ANNA, "что нового за неделю?"))["text"]
         assert say("plan_free", "en") in (await town.ask(CHLOE, "what's my plan?"))["text"]
         assert "красном ящике" in (await town.ask(BORIS, ASKED))["text"]  # a question stays a question
@@ -291,6 +296,8 @@ async def test_plain_words_do_what_commands_do(town: Town) -> None:
         assert town.server.documents
         reply = await town.ask(BORIS, "мой тариф", reply_to=town.server.from_bot(BORIS)[-1]["message_id"])
         assert say("plan_free", "ru") not in reply["text"]  # a reply carries the conversation on
+        reply = await town.ask(BORIS, "Спасибо!", reply_to=reply["message_id"])
+        assert reply["text"] == say("told_thanks", "ru")  # but a thank you asks nothing
         await town.quiet(journal)
 
 

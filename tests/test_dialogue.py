@@ -17,6 +17,12 @@ from appliance.dialogue import MAX_CARRIED_CHARS, leans_on_earlier, standalone
         "что насчёт них?",
         "how much is it?",
         "А у осьминога?",
+        "сколько за час?",
+        "взрослым?",
+        "Какая цена?",
+        "во сколько начало",
+        "for kids?",
+        "what's the price?",
     ],
 )
 def test_follow_ups_lean(text: str) -> None:
@@ -29,6 +35,12 @@ def test_follow_ups_lean(text: str) -> None:
         "Сколько стоит занятие керамикой?",
         "Как записаться на ремонт велосипеда?",
         "Where can I borrow a drill for the weekend?",
+        "wifi",
+        "керамика",
+        "сколько стоит абонемент",
+        "Где парковка?",
+        "аптечки",
+        "how much is membership?",
     ],
 )
 def test_whole_questions_stand_alone(text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from appliance.intents import CAREFUL, QUESTION, Reading, careful, days_of, judged, read, topic_of
+from appliance.intents import CAREFUL, QUESTION, Reading, careful, days_of, hours_of, judged, read, topic_of
 
 SUITES = Path(__file__).parents[1] / "benchmarks" / "suites"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -29,8 +29,25 @@ SAME = {"alerts": "unsubscribe", "missed": "digest", "plan_cancel": "plan"}
         ("помощь", "help"),
         ("новый разговор", "new"),
         ("Привет!", "hello"),
+        ("Привет, как дела?", "hello"),
         ("спасибо", "thanks"),
+        ("Понял, спасибо!", "thanks"),
+        ("пасиб", "thanks"),
+        ("ок", "noted"),
+        ("Понятно.", "noted"),
+        ("пока", "noted"),
+        ("👍🏻", "noted"),
+        (")))", "noted"),
+        ("👎", QUESTION),
+        ("пока нет воды?", QUESTION),
+        ("Привет, когда ремонтное кафе?", QUESTION),
+        ("не пиши мне ночью", "quiet"),
+        ("тихие часы", "quiet"),
+        ("не пиши больше про керамику", "unsubscribe"),
         ("отмени подписку", "ask"),
+        ("скажи, когда будет ремонтное кафе", "ask"),
+        ("подскажи, когда откроют сад", "ask"),
+        ("скажи, когда будет пост про сварку", "subscribe"),
         ("где взять ключи от подвала?", QUESTION),
         ("как удалить данные с флешки", QUESTION),
         ("", QUESTION),
@@ -88,6 +105,8 @@ def test_doubt_is_asked_about() -> None:
         ("следи за темой «обмен семенами» и пиши мне", "обмен семенами"),
         ("отслеживай упоминания столярки", "столярки"),
         ("let me know when someone posts about welding", "welding"),
+        ("скажи, если будут писать про абонемент", "абонемент"),
+        ("tell me when they write about the kiln", "kiln"),
         ("хватит", ""),
     ],
 )
@@ -108,3 +127,17 @@ def test_topics(text: str, topic: str) -> None:
 )
 def test_periods(text: str, days: int | None) -> None:
     assert days_of(text) == days
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [
+        ("не беспокой меня по ночам!", "23-8"),
+        ("Не пиши с 22 до 9 утра", "с 22 до 9"),
+        ("тихие часы 23-8", "23-8"),
+        ("quiet hours from 22 to 7", "from 22 to 7"),
+        ("тихие часы", ""),
+    ],
+)
+def test_quiet_hours(text: str, hours: str) -> None:
+    assert hours_of(text) == hours

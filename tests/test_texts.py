@@ -51,6 +51,12 @@ def test_keys_asked_for_in_the_sources_are_known() -> None:
     assert asked <= set(TEXTS)
 
 
+def test_one_thing_has_one_name_and_a_button_suits_everyone() -> None:
+    russian = {key: both[0].lower() for key, both in TEXTS.items()}
+    assert not [key for key, said in russian.items() if "уведомлен" in said]  # they are «оповещения»
+    assert not re.search(r"\bсоглас(?:ен|на)\b", russian["agree"])  # whoever presses it may be a woman or a man
+
+
 def test_values_are_not_templates() -> None:
     assert "{channels} {0}" in say("help_channels", "ru", channels="{channels} {0}")
 

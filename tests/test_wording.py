@@ -39,7 +39,7 @@ def test_all_kinds_in_one_question() -> None:
     )
     assert (
         limits_words(worded.limits, "ru")
-        == "автор: Вера, администратор · @masterskaya · 16–22 ноября 2026 · с картинкой"
+        == "автор — Вера, администратор · @masterskaya · 16–22 ноября 2026 · с картинкой"
     )
     assert limits_words(worded.limits[2:3], "en") == "16–22 November 2026"
 

@@ -30,7 +30,9 @@ EXCERPT_CHARS = 500
 OFF = {"off", "нет", "выкл", "выключить", "no"}
 _DATA = re.compile(r"a:(?P<act>[xlso]):(?P<alert>\d{1,15})(?::(?P<level>[0-2]))?\Z", re.ASCII)
 _HOURS = re.compile(
-    r"(?P<first>\d{1,2})\s*[-–—]\s*(?P<last>\d{1,2})(?:\s+(?:UTC)?(?P<utc>[+-]\d{1,2}))?\Z", re.IGNORECASE
+    r"(?:с |from )?(?P<first>\d{1,2})(?::00)?\s*(?:[-–—]|до |to |until )\s*(?P<last>\d{1,2})(?::00)?"
+    r"(?:\s+(?:UTC)?(?P<utc>[+-]\d{1,2}))?\Z",
+    re.IGNORECASE,
 )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 import structlog
@@ -19,17 +20,33 @@ from appliance.bot.courtesies import Courtesies, topic_of
 from appliance.bot.more import answer_buttons
 from appliance.bot.opinions import survey_call
 from appliance.bot.outgoing import messages_for, outgoing
-from appliance.bot.render import answer_messages
+from appliance.bot.render import answer_messages, rating_buttons
 from appliance.bot.who import ANONYMOUS, Calls, DialogueOf, mention_of, read_find, replied_dialogue, said, who_asks
 from appliance.errors import PostFinderError, StoreError
 from appliance.intents import days_of
-from appliance.schema import Answer, Asker, Filters, Final, Part, Piece, Question, Sentence
+from appliance.schema import Answer, Asker, Filters, Final, Language, Part, Piece, Question, Sentence
 from appliance.texts import count, date, say
 from appliance.verbs import Verbs
 
 log = structlog.get_logger()
 
+RECENT = timedelta(days=1)  # a digest whose newest post is older names that post's day
 PERIODS = {1: "digest_day", 7: "digest_week", 31: "digest_month", 365: "digest_year"}  # days: how a digest is headed
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What stands over a digest, and in its place where there were no posts."""
+
+    heading: str
+    nothing: str
+
+    def dated(self, answer: Answer, language: Language) -> str:
+        """Return the heading, with the day of the newest post where that is not today's or yesterday's."""
+        until = answer.searched.until
+        if until is None or datetime.now(UTC) - until <= RECENT:
+            return self.heading
+        return say("digest_until", language, heading=self.heading, until=date(until, language))
 
 
 async def find(
@@ -131,7 +148,8 @@ async def digest(
     work = verbs.digest(asker, Filters(), days=days, door="telegram", question_id=question_id)
     question = Question(text="/digest", asker=asker, door="telegram")
     heading = say(PERIODS.get(days, "digest_days"), asker.language, days=count("days", days, asker.language))
-    return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work, heading=heading)
+    told = Told(heading, say("digest_nothing", asker.language))
+    return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work, told=told)
 
 
 async def missed(message: Message, verbs: Verbs, courtesies: Courtesies, event_update: Update) -> Calls:
@@ -141,8 +159,9 @@ async def missed(message: Message, verbs: Verbs, courtesies: Courtesies, event_u
     question_id = row_id(message, event_update.update_id)
     work = verbs.digest(asker, Filters(since=since), days=None, door="telegram", question_id=question_id)
     question = Question(text="/digest", asker=asker, door="telegram")
-    heading = say("missed", asker.language, since=date(since, asker.language))
-    return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work, heading=heading)
+    named = {"since": date(since, asker.language)}
+    told = Told(say("missed", asker.language, **named), say("missed_nothing", asker.language, **named))
+    return await answered(message, question, verbs, courtesies, event_update.update_id, parts=work, told=told)
 
 
 async def answered(
@@ -153,7 +172,7 @@ async def answered(
     update_id: int,
     *,
     parts: AsyncIterator[Part] | None = None,
-    heading: str = "",
+    told: Told | None = None,
 ) -> Calls:
     """Ask, showing that work goes on, and render what came.
 
@@ -168,7 +187,7 @@ async def answered(
         Names the draft.
     parts : async iterator of Part, optional
         Instead of the answer to the question.
-    heading : str, optional
+    told : Told, optional
         Of a digest.
 
     Returns
@@ -195,14 +214,24 @@ async def answered(
         return await instead(message, messages_for(message, [Text(say("failed", language))]), courtesies, update_id)
     if message.chat.type != "private":
         answer = replace(answer, quota=None)
-    if heading and answer.outcome == "not_found":
-        texts = [Text(say("digest_nothing", language))]
+    if told is not None and answer.outcome == "not_found":
+        texts, markup = [Text(told.nothing)], None
+    elif told is not None:
+        texts = answer_messages(answer, language, heading=Bold(told.dated(answer, language)))
+        markup = rating_buttons(answer.id)
     else:
-        texts = answer_messages(answer, language, heading=Bold(heading) if heading else None)
+        is_passed_on = (
+            answer.outcome == "not_found"
+            and message.chat.type == "private"
+            and question.asker.user_id is not None
+            and await verbs.community.is_looked_at()
+        )
+        texts = answer_messages(answer, language, ending=say("passed_on", language) if is_passed_on else "")
+        markup = answer_buttons(answer, language)
     calls = messages_for(
         message,
         texts,
-        markup=answer_buttons(answer, language),
+        markup=markup,
         dialogue_id=answer.dialogue_id,
         question_id=answer.id,
     )

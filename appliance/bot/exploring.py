@@ -1,4 +1,4 @@
-"""Handlers that go on from an answer: without its limits, to related posts, to the story of its subject."""
+"""Handlers that go on from an answer: without its limits, to related posts, to its subject's story, to all posts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aiogram.utils.formatting import Bold, ExpandableBlockQuote, Italic, Text, T
 from appliance.answer import cite
 from appliance.bot.asking import answered
 from appliance.bot.courtesies import Courtesies
+from appliance.bot.finding import View, found_page
 from appliance.bot.more import WAYS
 from appliance.bot.outgoing import messages_for
 from appliance.bot.render import inert, joined, packed, short, source_quotes
@@ -34,7 +35,7 @@ from appliance.wording import limits_words, period_words
 
 ALL_KINDS: frozenset[LimitKind] = frozenset(get_args(LimitKind))
 RELATED = 5
-_BUTTON = re.compile(r"e:(?P<what>[wnh]):(?P<question>[0-9a-f]{32})\Z", re.ASCII)
+_BUTTON = re.compile(r"e:(?P<what>[wnhs]):(?P<question>[0-9a-f]{32})\Z", re.ASCII)
 
 
 def exploring_router() -> Router:
@@ -82,6 +83,8 @@ async def pressed(query: CallbackQuery, verbs: Verbs, courtesies: Courtesies, ev
         return await _related(query.message, row.posts[0], asker, verbs)
     if read["what"] == "h":
         return await _story(query.message, row.query, asker, verbs)
+    if read["what"] == "s":
+        return await _posts(query.message, row.query, asker, verbs)
     question = Question(text=row.query, asker=asker, door="telegram", unread=ALL_KINDS)
     return await answered(query.message, question, verbs, courtesies, event_update.update_id)
 
@@ -113,6 +116,14 @@ async def _related(message: Message, key: PostKey, asker: Asker, verbs: Verbs) -
     if not found:
         return messages_for(message, [Text(say("related_none", language))])
     return messages_for(message, packed(source_quotes(cite(found), say("related", language), language)))
+
+
+async def _posts(message: Message, text: str, asker: Asker, verbs: Verbs) -> Calls:
+    try:
+        page = await found_page(text, View(), asker, verbs)
+    except PostFinderError as error:
+        return messages_for(message, [Text(said(error, asker.language))])
+    return messages_for(message, [page.text], markup=page.markup)
 
 
 async def _story(message: Message, subject: str, asker: Asker, verbs: Verbs) -> Calls:

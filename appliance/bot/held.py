@@ -29,8 +29,20 @@ from appliance.bot.courtesies import Courtesies, topic_of
 from appliance.bot.modes import is_administrator, listening_admins
 from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.render import answer_messages, rating_buttons
-from appliance.bot.who import GROUPS, Calls, DialogueOf, read_find, said, toast, who_asks
+from appliance.bot.who import (
+    ANONYMOUS,
+    GROUPS,
+    Calls,
+    DialogueOf,
+    is_addressed,
+    mention_of,
+    read_find,
+    said,
+    toast,
+    who_asks,
+)
 from appliance.errors import PostFinderError, StoreError
+from appliance.intents import courtesy
 from appliance.journal import Outgoing
 from appliance.notices import Notice
 from appliance.schema import Answer, Asker, Filters, Final, Language, Question
@@ -65,6 +77,23 @@ async def spoken_to(
     return (
         [] if question is None else await in_its_way(message, question, bot, verbs, courtesies, event_update.update_id)
     )
+
+
+async def is_polite(message: Message, bot: Bot) -> bool | dict[str, Any]:
+    """Tell whether a group's message says nothing to the bot but a word of courtesy; pass it on."""
+    is_bot = message.from_user is not None and message.from_user.is_bot and message.from_user.id not in ANONYMOUS
+    if is_bot or message.forward_origin is not None or not await is_addressed(message, bot):
+        return False
+    word = courtesy(mention_of(await bot.me()).sub(" ", message.text or "").strip(" ,"))
+    return False if word is None else {"word": word}
+
+
+async def polite(message: Message, word: str, verbs: Verbs) -> Calls:
+    """Return a greeting or a thank you in a group; to a mere «понятно» say nothing."""
+    if word == "noted":
+        return []
+    asker = await who_asks(message.from_user, verbs, message.chat.type)
+    return messages_for(message, [Text(say(f"told_{word}", asker.language))])
 
 
 async def found_in_group(

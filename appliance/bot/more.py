@@ -31,6 +31,8 @@ def answer_buttons(answer: Answer, language: Language) -> InlineKeyboardMarkup |
     rows = list(rating_buttons(answer.id).inline_keyboard)
     if answer.limits and answer.are_limits_held:
         rows.append([InlineKeyboardButton(text=say("limits_off", language), callback_data=f"e:w:{answer.id}")])
+    if answer.outcome == "not_found":
+        rows.append([InlineKeyboardButton(text=say("search_wider", language), callback_data=f"e:s:{answer.id}")])
     if answer.outcome == "answered":
         rows.append(
             [

@@ -76,7 +76,7 @@ async def reasoned(query: CallbackQuery, message: Message, verbs: Verbs, courtes
         return []
     toast(query, courtesies, say("reason_noted", asker.language))
     calls = [_marked(message, rated_buttons(question_id, "down", message.reply_markup))]
-    if REASONS[code] == "not_asked":
+    if REASONS[code] == "not_asked" and not asked.text.startswith("/"):  # a digest was asked for in no words
         button = InlineKeyboardButton(
             text=say("search_wider", asker.language), callback_data=f"f:{WIDER}:{question_id}"
         )

@@ -16,12 +16,12 @@ from appliance.bot.courtesies import Courtesies
 from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.who import Calls, language_of, toast
 from appliance.dialogue import leans_on_earlier
-from appliance.intents import QUESTION, Reading, days_of, read, topic_of
+from appliance.intents import QUESTION, Reading, courtesy, days_of, hours_of, read, topic_of
 from appliance.schema import Language
 from appliance.texts import TEXTS, say
 
 BUTTON = "w:"
-# intent: the commands that do it, the first that this bot has; {topic} and {days} are read from the message
+# intent: the commands that do it, the first that this bot has; {topic}, {days} and {hours} are read from the message
 COMMANDS: dict[str, tuple[str, ...]] = {
     "subscribe": ("/alert {topic}",),
     "unsubscribe": ("/alerts",),
@@ -36,9 +36,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "plan": ("/plan",),
     "plan_cancel": ("/plan cancel",),  # asks before it cancels
     "language": ("/language",),
-    "hello": ("/start",),
+    "quiet": ("/quiet {hours}",),
 }
-TOLD = {"thanks", "language"}  # answered with words where there is no command
+TOLD = {"hello", "thanks", "noted", "language"}  # answered with words where there is no command
 
 
 def words_router() -> Router:
@@ -67,7 +67,7 @@ async def is_in_words(message: Message, commands: frozenset[str], as_question: b
     if as_question or (message.text or "/").startswith("/") or message.forward_origin or message.via_bot:
         return False
     replied = message.reply_to_message
-    if replied is not None and not replied.forum_topic_created:
+    if replied is not None and not replied.forum_topic_created and courtesy(message.text or "") is None:
         return False  # a reply carries a conversation on
     reading = read(message.text or "")
     among = tuple(name for name in reading.among if name == QUESTION or can_do(name, commands))
@@ -90,7 +90,8 @@ def command_for(intent: str, text: str, commands: frozenset[str]) -> str | None:
     for pattern in COMMANDS.get(intent, ()):
         name = pattern.split()[0].removeprefix("/")
         if name in commands:
-            return pattern.format(topic=topic_of(text), days=days_of(text) or "").strip()
+            named = {"topic": topic_of(text), "days": days_of(text) or "", "hours": hours_of(text)}
+            return pattern.format(**named).strip()
     return None
 
 

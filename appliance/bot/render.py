@@ -126,7 +126,7 @@ def joined(blocks: Sequence[str | Text], between: str) -> Text:
     return Text(*nodes)
 
 
-def answer_messages(answer: Answer, language: Language, *, heading: Text | None = None) -> list[Text]:
+def answer_messages(answer: Answer, language: Language, *, heading: Text | None = None, ending: str = "") -> list[Text]:
     """Render a finished answer.
 
     Parameters
@@ -136,13 +136,15 @@ def answer_messages(answer: Answer, language: Language, *, heading: Text | None 
         Of the interface's words.
     heading : Text, optional
         Before all else.
+    ending : str, optional
+        After all else.
 
     Returns
     -------
     list of Text
         One message or more; the only links are those of the answer's citations.
     """
-    return packed([*([heading] if heading else []), *_blocks(answer, language)])
+    return packed([*([heading] if heading else []), *_blocks(answer, language), Text(ending)])
 
 
 def _blocks(answer: Answer, language: Language) -> list[Text]:

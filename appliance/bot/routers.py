@@ -19,7 +19,7 @@ from appliance.bot.exploring import exploring_router
 from appliance.bot.figures import figures_router
 from appliance.bot.finding import finding_router
 from appliance.bot.greeting import greeting_router
-from appliance.bot.held import found_in_group, held_router, spoken_to, unasked
+from appliance.bot.held import found_in_group, held_router, is_polite, polite, spoken_to, unasked
 from appliance.bot.inline import inline_router
 from appliance.bot.modes import asks_everybody, modes_router
 from appliance.bot.opinions import opinions_router
@@ -32,7 +32,7 @@ from appliance.bot.quick import quicken
 from appliance.bot.repeats import repeats_router
 from appliance.bot.rights import rights_router
 from appliance.bot.watching import Watching
-from appliance.bot.who import GROUPS, Calls, DialogueOf, is_addressed, is_own_command, language_of
+from appliance.bot.who import GROUPS, Calls, DialogueOf, command_of, is_addressed, is_own_command, language_of
 from appliance.texts import say
 from appliance.verbs import Verbs
 
@@ -118,14 +118,17 @@ def group_router() -> Router:
     router.message.register(found_in_group, Command("find", ignore_case=True))
     router.message.register(digest, Command("digest", ignore_case=True))
     router.message.register(unknown_command, is_own_command)
+    router.message.register(polite, is_polite)
     router.message.register(spoken_to, is_addressed)
     router.message.register(unasked, asks_everybody)
     return router
 
 
-async def unknown_command(message: Message, verbs: Verbs) -> Calls:
-    """Say that there is no such command."""
-    return messages_for(message, [Text(say("unknown_command", language_of(message.from_user)))])
+async def unknown_command(message: Message, commands: frozenset[str]) -> Calls:
+    """Say that there is no such command, or not in a group."""
+    is_elsewhere = message.chat.type != "private" and command_of(message.text)[0] in commands
+    key = "private_only" if is_elsewhere else "unknown_command"
+    return messages_for(message, [Text(say(key, language_of(message.from_user)))])
 
 
 async def text_only(message: Message, albums: deque[str]) -> Calls:
