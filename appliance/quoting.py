@@ -28,7 +28,9 @@ _ASKS_FOR_A_FIGURE = re.compile(
 )
 
 
-def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable[[str], float]) -> list[float]:
+def sentence_scores(
+    texts: Sequence[str], query: Sequence[str], weight: Callable[[str], float], *, wants_figure: bool = False
+) -> list[float]:
     """Score sentences by the weighted share of the query's lemmas they hold, and follow.
 
     Parameters
@@ -39,6 +41,8 @@ def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable
         Lemmas of the query.
     weight : callable
         Rarity of a lemma (inverse document frequency), > 0.
+    wants_figure : bool, optional
+        A number is asked for: a sentence with one weighs more, one without gains nothing from what stands before it.
 
     Returns
     -------
@@ -59,6 +63,10 @@ def sentence_scores(texts: Sequence[str], query: Sequence[str], weight: Callable
         handed = max(
             (own[place - back] * share for back, share in enumerate(CARRIED, start=1) if back <= place), default=0
         )
+        if wants_figure:
+            score, handed = (
+                (score * FIGURE_WANTED, handed * FIGURE_WANTED) if has_figure(texts[place]) else (score, 0.0)
+            )
         scores.append((score + handed) * (speaks[place] and not _TAGS.match(texts[place])))
     return scores
 
@@ -120,11 +128,7 @@ def quote(found: Sequence[FoundPost], query: str, weight: Callable[[str], float]
         if not texts:
             continue
         room = min(1 if chosen else MAX_FIRST, MAX_SENTENCES - len(chosen))
-        scores = sentence_scores(texts, wanted, weight)
-        if wants_figure:
-            scores = [
-                score * (FIGURE_WANTED if has_figure(text) else 1) for score, text in zip(scores, texts, strict=True)
-            ]
+        scores = sentence_scores(texts, wanted, weight, wants_figure=wants_figure)
         chosen += [Sentence(text=shorten(texts[place]), citations=(rank,)) for place in best_places(scores, room)]
     return chosen
 
