@@ -30,6 +30,12 @@ _OF_SOMETHING = frozenset(
     "price cost fee discount deposit address phone contact email link site author reason time date deadline start end "
     "schedule size weight colour color number place example kids adults beginners tomorrow today".split()
 )  # what things have: it is asked of what was spoken of
+_PRONOUNS = frozenset(
+    "он она оно они его её ее их ему ей им нём нем ней них ним нею это этого этому этим "
+    "it its he she they them their his her this that".split()
+)  # of what was named before, in an earlier clause of the message itself or in an earlier turn
+_WHAT_IS = re.compile(r"\b(?:что|кто)\s+так(?:ое|ой|ая|ие)\b", re.IGNORECASE)  # points at nothing
+_CLAUSE_END = re.compile(r"[,:;.!?—–]|\s-\s|\b(?:и|and)\b", re.IGNORECASE)
 MAX_CARRIED_CHARS = 240
 
 
@@ -47,11 +53,10 @@ def leans_on_earlier(text: str) -> bool:
         True when it opens with a leaning word, points back with a pronoun, or names nothing that could be asked about
         by itself; "абонемент" and "сколько стоит абонемент" could, "сколько за час?" and "какая цена?" could not.
     """
-    if _LEANING.match(text.strip()):
+    text = _WHAT_IS.sub(" ", text.strip())
+    if _LEANING.match(text) or _points_back(text):
         return True
     tokens = words(text)
-    if any(token in _POINTING for token in tokens):
-        return True
     named = [place for place, token in enumerate(tokens) if token not in _SMALL]
     if len(named) != 1:
         return not named
@@ -81,3 +86,14 @@ def standalone(text: str, earlier: Sequence[str]) -> str:
     if len(carried) > MAX_CARRIED_CHARS:
         carried = carried[-MAX_CARRIED_CHARS:].split(" ", 1)[-1]
     return f"{carried} {text}"
+
+
+def _points_back(text: str) -> bool:
+    """Tell whether a word points at something that the message itself has not named in an earlier clause."""
+    is_named = False
+    for clause in _CLAUSE_END.split(text):
+        tokens = words(clause)
+        if any(token in _POINTING and not (is_named and token in _PRONOUNS) for token in tokens):
+            return True
+        is_named = is_named or any(token not in _SMALL and is_name(token) for token in tokens)
+    return False

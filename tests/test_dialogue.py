@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appliance.dialogue import MAX_CARRIED_CHARS, leans_on_earlier, standalone
+from benchmarks.results import SHARED
+from benchmarks.sets import read_set
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,8 @@ from appliance.dialogue import MAX_CARRIED_CHARS, leans_on_earlier, standalone
         "во сколько начало",
         "for kids?",
         "what's the price?",
+        "Какое число наибольшее из них?",
+        "Можно туда с детьми, и есть ли скидка?",
     ],
 )
 def test_follow_ups_lean(text: str) -> None:
@@ -41,11 +45,23 @@ def test_follow_ups_lean(text: str) -> None:
         "Где парковка?",
         "аптечки",
         "how much is membership?",
+        "Что такое замыкания?",
+        "Кто такие наставники мастерской?",
+        "Стул шатается, как его починить?",
+        "Утечки памяти: как их обнаружить и устранить?",
+        "Where is the kiln and who runs it?",
     ],
 )
 def test_whole_questions_stand_alone(text: str) -> None:
     assert not leans_on_earlier(text)
     assert standalone(text, ["Когда открыта столярка?"]) == text
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared questions are not here")
+def test_questions_of_channel_authors_stand_alone() -> None:
+    """They were written to be asked alone: «Что такое …?», «… в Go: что это и зачем они нужны?»."""
+    questions = read_set("telegram-search").queries.values()
+    assert [one for one in questions if leans_on_earlier(one)] == []
 
 
 def test_a_follow_up_carries_the_last_query() -> None:
