@@ -12,7 +12,7 @@ import pytest
 from appliance.app import App
 from appliance.digest import by_topic, digest, first_saying, most_telling
 from appliance.errors import UnknownChannel
-from appliance.schema import Answer, Asker, Filters, Final, Part
+from appliance.schema import MEMBERS_ANSWERS, Answer, Asker, Channel, Filters, Final, Part, Post
 from models.load import load_generator
 from tests.servers.openai import DIE, OpenAIServer, Step
 from tests.web_door import OPERATOR, door
@@ -39,6 +39,17 @@ async def test_every_sentence_stands_in_its_post_of_the_period(app: App) -> None
         words = sentence.text.rstrip("…").split()
         assert " ".join(words) in " ".join(posts[citation.post].text.split())
     assert app.ledger.questions.get(answer.id) is not None
+
+
+async def test_a_members_answer_does_not_end_the_period_of_the_posts(app: App) -> None:
+    """The sample ends long before now; the answer of a member is of today."""
+    before = await told(app, Filters())
+    corpus = Channel(MEMBERS_ANSWERS, "Ответы участников", None, "answers")
+    app.ledger.save_channel(corpus)
+    said = Post(corpus.id, 1, datetime.now(UTC), "Ключ от велоугла висит у Веры на синем гвозде, берите до 20:00.")
+    await app.verbs.ingest([said])
+    after = await told(app, Filters())
+    assert len(after.citations) >= len(before.citations) > 1
 
 
 async def test_an_empty_period_is_said(app: App) -> None:
