@@ -185,9 +185,7 @@ def _read(
     allowed: list[ChannelStatus] = ledger.channels(asker)
     chosen = chosen_of(filters, allowed)
     channels = {status.channel.id: status.channel for status in chosen}
-    told = [
-        status for status in chosen if status.channel.kind != "answers"
-    ] or chosen  # an answer is no news
+    told = [status for status in chosen if status.channel.kind != "answers"] or chosen  # an answer is no news
     newest = max((status.last for status in told if status.last), default=None)
     if filters.since is None and newest is not None and days is not None:
         filters = replace(filters, since=min(newest, filters.until or newest) - timedelta(days=days))

@@ -486,6 +486,8 @@ async def test_what_was_missed_is_told_since_the_last_visit(town: Town, app: App
             ("/digest", "The main posts of the week"),
         ):
             assert (await town.ask(CHLOE, asked))["text"].startswith(f"{heading}\n")
+        for wrong in ("абвгд", "99999", "0", "-3"):
+            assert (await town.ask(ANNA, f"/digest {wrong}"))["text"] == say("digest_usage", "ru")
         assert (await town.ask(ANNA, "/digest 22"))["text"].startswith("Главное за 22 дня\n")
         assert (await town.ask(ANNA, "что было за месяц"))["text"].startswith("Главное за месяц\n")
         await town.quiet(journal)

@@ -144,6 +144,8 @@ async def digest(
     """Answer ``/digest [days or period]``, a week without either."""
     asker = await who_asks(message.from_user, verbs, message.chat.type)
     days = read_days(command.args or "")
+    if days is None:
+        return messages_for(message, [Text(say("digest_usage", asker.language))])
     question_id = row_id(message, event_update.update_id)
     work = verbs.digest(asker, Filters(), days=days, door="telegram", question_id=question_id)
     question = Question(text="/digest", asker=asker, door="telegram")
@@ -241,12 +243,12 @@ async def answered(
     return await instead(message, calls, courtesies, update_id)
 
 
-def read_days(args: str) -> int:
-    """Read what follows ``/digest``: a number of days, or a period in words; a week otherwise."""
+def read_days(args: str) -> int | None:
+    """Read what follows ``/digest``: a number of days, or a period in words; a week for nothing, None for no period."""
     number = args.strip()
-    if number.isascii() and number.isdigit() and len(number) < 5:
-        return max(1, int(number))
-    return days_of(number) or 7
+    if number.isascii() and number.isdigit():
+        return int(number) if len(number) < 5 and int(number) else None
+    return days_of(number) if number else 7
 
 
 def row_id(message: Message, update_id: int) -> str | None:
