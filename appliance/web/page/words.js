@@ -4,8 +4,8 @@ const plural = (tongue, count, forms) => {
   const rule = new Intl.PluralRules(tongue).select(count);
   return `${count.toLocaleString(tongue)} ${forms[rule] ?? forms.other}`;
 };
-const ru = (count, one, few, many) => plural("ru", count, { one, few, many, other: few });
-const en = (count, one, other) => plural("en", count, { one, other });
+export const ru = (count, one, few, many) => plural("ru", count, { one, few, many, other: few });
+export const en = (count, one, other) => plural("en", count, { one, other });
 
 const WORDS = {
   ru: {

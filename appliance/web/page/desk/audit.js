@@ -16,8 +16,8 @@ const DETAILS = {
   to: (to) => words().ways[to?.way] ?? words().repeat_ways[to],
   state: (state) => words().channel_states[state],
   given: (given) => (given ? words().consent_give : words().consent_back),
-  count: (count) => words().names_count(number(count)),
-  removed: (count) => words().posts_removed(number(count)),
+  count: (count) => words().names_count(count),
+  removed: (count) => words().posts_removed(count),
   plan: (plan) => plan,
   channel: (channel) => channel,
   stars: (stars) => `${number(stars)} ★`,
@@ -28,7 +28,7 @@ const DETAILS = {
   answer: () => "",
 };
 
-const term = (days) => (days < 1 ? words().for_minutes(number(Math.round(days * 1440))) : words().for_days(number(days)));
+const term = (days) => (days < 1 ? words().for_minutes(Math.round(days * 1440)) : words().for_days(days));
 
 function about({ about, subject }) {
   if (about) return about;

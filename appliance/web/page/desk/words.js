@@ -1,6 +1,6 @@
 // The admin pages' words. Both languages hold the same keys; a function takes what it speaks of.
 
-import { tongue } from "../words.js";
+import { en, ru, tongue } from "../words.js";
 
 const WORDS = {
   ru: {
@@ -103,7 +103,7 @@ const WORDS = {
     answer_label: "Ваш ответ; с ним будет показано ваше имя",
     answer_kept: "Ответ передан тем, кто спрашивал.",
     answer_kept_closed: "В ответе есть ссылка на закрытый канал: его увидят только те, кому этот канал открыт.",
-    times_asked: (count, at) => `спросили ${count} р., последний — ${at}`,
+    times_asked: (count, at) => `спросили ${ru(count, "раз", "раза", "раз")}, последний — ${at}`,
     drop: "Убрать",
     faq: "Частые вопросы",
     hide: "Не показывать",
@@ -188,10 +188,10 @@ const WORDS = {
     quiet: "Тихо.",
     by_itself: "сама программа или её командная строка",
     gone: "человек, которого здесь больше нет",
-    for_days: (count) => `дней: ${count}`,
-    for_minutes: (count) => `минут: ${count}`,
-    names_count: (count) => `имён: ${count}`,
-    posts_removed: (count) => `убрано постов: ${count}`,
+    for_days: (count) => `на ${ru(count, "день", "дня", "дней")}`,
+    for_minutes: (count) => `на ${ru(count, "минуту", "минуты", "минут")}`,
+    names_count: (count) => ru(count, "имя", "имени", "имён"),
+    posts_removed: (count) => `с ${ru(count, "постом", "постами", "постами")}`,
     receipt: (id) => `квитанция ${id}`,
     repeat_ways: { off: "выключены", count: "только считаются", on: "включены" },
     acts: {
@@ -312,7 +312,7 @@ const WORDS = {
     answer_label: "Your answer; it is shown with your name",
     answer_kept: "Whoever asked is told.",
     answer_kept_closed: "The answer links to a closed channel: only those who may read that channel will see it.",
-    times_asked: (count, at) => `asked ${count} times, the last ${at}`,
+    times_asked: (count, at) => `asked ${en(count, "time", "times")}, the last ${at}`,
     drop: "Drop",
     faq: "Frequent questions",
     hide: "Do not show",
@@ -397,10 +397,10 @@ const WORDS = {
     quiet: "All quiet.",
     by_itself: "the program itself, or its command line",
     gone: "somebody who is here no more",
-    for_days: (count) => `days: ${count}`,
-    for_minutes: (count) => `minutes: ${count}`,
-    names_count: (count) => `names: ${count}`,
-    posts_removed: (count) => `posts removed: ${count}`,
+    for_days: (count) => `for ${en(count, "day", "days")}`,
+    for_minutes: (count) => `for ${en(count, "minute", "minutes")}`,
+    names_count: (count) => en(count, "name", "names"),
+    posts_removed: (count) => `with ${en(count, "post", "posts")}`,
     receipt: (id) => `receipt ${id}`,
     repeat_ways: { off: "off", count: "counted", on: "on" },
     acts: {
