@@ -33,10 +33,12 @@ from appliance.schema import (
     Piece,
     Question,
     QuestionRow,
+    SearchResult,
     Sentence,
     Worded,
 )
-from appliance.text import clean, first_line, language_of
+from appliance.search import query_lemmas
+from appliance.text import clean, first_line, language_of, lemmas
 from models.ports import Generator
 
 LINKS = 5  # posts shown at once, quoted from and shown to the model
@@ -79,6 +81,24 @@ def cite(found: Sequence[FoundPost]) -> tuple[Citation, ...]:
         )
         for number, hit in enumerate(found, start=1)
     )
+
+
+def to_answer_from(result: SearchResult) -> tuple[FoundPost, ...]:
+    """Choose the posts that may speak: of key words, those that hold them all.
+
+    Parameters
+    ----------
+    result : SearchResult
+
+    Returns
+    -------
+    tuple of FoundPost
+        Best first; never empty where something was found.
+    """
+    if not result.are_key_words_named:
+        return result.found
+    wanted = set(query_lemmas(result.searched_as or result.query))
+    return tuple(hit for hit in result.found if wanted <= set(lemmas(hit.chunk_text))) or result.found[:1]
 
 
 def newest_first(found: Sequence[FoundPost]) -> tuple[FoundPost, ...]:
@@ -189,7 +209,7 @@ async def ask(
 
     language = language_of(text)
     known = search.answers(result)
-    found = newest_first(result.found[:LINKS]) if known else result.found[:NEAREST]
+    found = newest_first(to_answer_from(result)[:LINKS]) if known else result.found[:NEAREST]
     shown = cite(found)
     yield Links(shown)
 

@@ -94,7 +94,9 @@ class Limits:
         return filters_of(worded.limits, self.zone, given)
 
     def answers(self, result: SearchResult) -> bool:
-        """Tell whether what was found answers; inside limits less will do."""
+        """Tell whether what was found answers, or is what key words name; inside limits less will do."""
+        if result.are_key_words_named:
+            return True
         is_within = bool(result.limits) and result.are_limits_held
         return bool(result.found) and result.relevance >= self.answer_above * (WITHIN if is_within else 1.0)
 

@@ -37,6 +37,8 @@ QUESTION_LEMMAS = frozenset(
     }
     | {"how", "what", "which", "who", "whom", "whose", "where", "when", "why"}
 )
+KEY_WORDS = 2  # a query of more is a question, or wants one post more than another
+WHOLLY = 0.999  # coverage of a chunk that has every word
 NEAR_BITS = 10  # fingerprints at most this far apart are compared word by word
 NEAR_WORDS = 0.8  # share of common words (Jaccard) that makes a copy
 
@@ -264,6 +266,24 @@ def any_relevance(candidates: Candidates, calibration: Calibration) -> float:
     if not candidates.posts:
         return 0.0
     return float(_chance(query_evidence(candidates, fuse(candidates, calibration)), calibration.anything))
+
+
+def are_key_words_named(candidates: Candidates, first: Ranked) -> bool:
+    """Tell whether a query is a few key words and no question, and the first post holds them all.
+
+    Such a query is farther by meaning from the post it asks for than a question is from its answer.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    first : Ranked
+        The best post.
+
+    Returns
+    -------
+    bool
+    """
+    return not candidates.asks and 0 < len(candidates.idf) <= KEY_WORDS and first.coverage >= WHOLLY
 
 
 def _chance(features: Floats, model: tuple[float, ...]) -> Floats:

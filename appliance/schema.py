@@ -241,7 +241,8 @@ class SearchResult:
 
     ``searched_as`` is the query as it was meant where it was typed otherwise, else empty. ``limits`` were read from the
     words; they are not held where they would have left nothing. It is not whole where a reading of the first posts was
-    left out, for it failed or took too long.
+    left out, for it failed or took too long. Key words («парковка») are named where the first post holds them all: then
+    it is what was asked for, though it answers no question.
     """
 
     query: str
@@ -253,6 +254,7 @@ class SearchResult:
     limits: tuple[Limit, ...] = ()
     are_limits_held: bool = True
     is_whole: bool = True
+    are_key_words_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from appliance.hot import Scope
 from appliance.index import Index
 from appliance.ledger import Ledger
 from appliance.links import post_link
-from appliance.ranking import Ranked, any_relevance, calibration_of, rank
+from appliance.ranking import Ranked, any_relevance, are_key_words_named, calibration_of, rank
 from appliance.schema import Asker, Channel, ChannelStatus, Filters, FoundPost, Post, PostKey, Searched, SearchResult
 from appliance.spelling import as_meant
 from appliance.text import clean, lemmas, sentences
@@ -117,6 +117,7 @@ def _search(
         searched=Searched(tuple(channel.title for channel in channels.values()), candidates.n_posts, newest),
         relevance=any_relevance(candidates, calibration),
         searched_as=query if query != typed else "",
+        are_key_words_named=bool(found) and are_key_words_named(candidates, ranked[0]),
         times_ms={
             "spelling": (spelled - scoped) * 1e3,
             "embed": (embedded - spelled) * 1e3,

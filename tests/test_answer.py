@@ -60,6 +60,28 @@ async def test_what_the_posts_do_not_hold_is_refused_with_what_was_searched(app:
     assert 1 <= len(answer.citations) <= 3  # the nearest posts
 
 
+@pytest.mark.parametrize(
+    ("words", "held"),
+    [
+        ("аптечки", "аптеч"),
+        ("дрель", "дрел"),
+        ("собаки", "собак"),
+        ("гончарный круг", "гончар"),
+        ("парковка", "парков"),
+    ],
+)
+async def test_key_words_are_answered_by_a_post_that_holds_them(app: App, words: str, held: str) -> None:
+    answer = await answer_of(app, words)
+    assert answer.outcome == "answered"
+    post = app.ledger.posts([answer.citations[0].post])[answer.citations[0].post]
+    assert held in post.text.lower()
+
+
+@pytest.mark.parametrize("words", ["шахматы", "рецепт борща", "дрель шахматы", "где лежит паспорт протона"])
+async def test_key_words_that_no_post_holds_are_refused(app: App, words: str) -> None:
+    assert (await answer_of(app, words)).outcome == "not_found"
+
+
 async def test_a_reply_is_understood_with_the_turn_before(app: App) -> None:
     pair = next(item for item in sample.catalogue()["question"] if item["kind"] == "followup")
     first = await answer_of(app, pair["before"])
