@@ -15,7 +15,7 @@ MAX_FIRST = 3  # sentences of the first post; the others give one each
 MAX_SENTENCE_CHARS = 420
 WORTH_QUOTING = 0.35  # a further post must be this close to the first in relevance
 CARRIED = (0.7, 0.4)  # what a sentence gives the two after it: an answer stands right after the words of its question
-SIGNATURE = 3  # sentences at most
+SIGNATURE = 4  # lines at most, an empty one before it among them
 FIGURE_WANTED = 1.6  # what a sentence with a number weighs more where the question asks for one
 HEADING_WORDS = 12
 _ENDS = re.compile(r"[.!…)»\"”]\W*$")
@@ -117,14 +117,14 @@ def quote(found: Sequence[FoundPost], query: str, weight: Callable[[str], float]
         return []
     wanted = lemmas(query)
     wants_figure = _ASKS_FOR_A_FIGURE.search(query) is not None
-    split = [split_post(hit) for hit in found]
     bar = found[0].relevance * WORTH_QUOTING
     chosen: list[Sentence] = []
     for rank, hit in enumerate(found[:MAX_POSTS], start=1):
         if rank > 1 and hit.relevance < bar:
             break
-        others = [split[place] for place, other in enumerate(found) if is_neighbour(hit, other)]
-        texts = without_signature(split[rank - 1], others)
+        others = [other.post.text for other in found if is_neighbour(hit, other)]
+        text = clean(without_signature(hit.post.text, others))
+        texts = [text[start:end] for start, end in sentences(text)]
         if not texts:
             continue
         room = min(1 if chosen else MAX_FIRST, MAX_SENTENCES - len(chosen))
@@ -133,36 +133,31 @@ def quote(found: Sequence[FoundPost], query: str, weight: Callable[[str], float]
     return chosen
 
 
-def split_post(hit: FoundPost) -> list[str]:
-    """Return the sentences of a found post."""
-    text = clean(hit.post.text)
-    return [text[start:end] for start, end in sentences(text)]
-
-
 def is_neighbour(hit: FoundPost, other: FoundPost) -> bool:
     """Tell whether two found posts are different ones of one channel."""
     return hit.post.channel_id == other.post.channel_id and hit.post.key != other.post.key
 
 
-def without_signature(texts: Sequence[str], others: Sequence[Sequence[str]]) -> Sequence[str]:
+def without_signature(text: str, others: Iterable[str]) -> str:
     """Leave out how a channel ends its posts: "Subscribe: @…" may hold words of a question, and answers none.
 
     Parameters
     ----------
-    texts : sequence of str
-        Sentences of a post.
-    others : sequence of sequence of str
-        Sentences of other posts of the channel.
+    text : str
+        Of a post.
+    others : iterable of str
+        Texts of other posts of the channel.
 
     Returns
     -------
-    sequence of str
-        Without the last sentences, if another post ends with the same; all of them where these are more than
-        `SIGNATURE` or half of the post: it was said again.
+    str
+        Without the last lines, if another post ends with the same; all of it where these are more than `SIGNATURE` or
+        half of the post: it was said again.
     """
-    ends = [_alike(reversed(texts), reversed(other)) for other in others]
-    most = min(SIGNATURE, len(texts) // 2)
-    return texts[: len(texts) - max((end for end in ends if end <= most), default=0)]
+    lines = text.rstrip().split("\n")
+    most = min(SIGNATURE, len(lines) // 2)
+    ends = [_alike(reversed(lines), reversed(other.rstrip().split("\n"))) for other in others]
+    return "\n".join(lines[: len(lines) - max((end for end in ends if end <= most), default=0)])
 
 
 def _alike(texts: Iterable[str], others: Iterable[str]) -> int:
