@@ -19,7 +19,7 @@ from appliance.grounded import Written, write
 from appliance.index import Index
 from appliance.ledger import Ledger
 from appliance.limits import Limits
-from appliance.quoting import quote, shorten
+from appliance.quoting import is_part, quote, shorten
 from appliance.rewriting import rewritten
 from appliance.schema import (
     Answer,
@@ -97,8 +97,13 @@ def to_answer_from(result: SearchResult) -> tuple[FoundPost, ...]:
     """
     if not result.are_key_words_named:
         return result.found
-    wanted = set(query_lemmas(result.searched_as or result.query))
-    return tuple(hit for hit in result.found if wanted <= set(lemmas(hit.chunk_text))) or result.found[:1]
+    wanted = query_lemmas(result.searched_as or result.query)
+
+    def holds(text: str) -> bool:
+        held = set(lemmas(text))
+        return all(lemma in held or is_part(lemma, text) for lemma in wanted)
+
+    return tuple(hit for hit in result.found if holds(hit.chunk_text)) or result.found[:1]
 
 
 def newest_first(found: Sequence[FoundPost]) -> tuple[FoundPost, ...]:

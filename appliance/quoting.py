@@ -18,6 +18,7 @@ CARRIED = (0.7, 0.4)  # what a sentence gives the two after it: an answer stands
 SIGNATURE = 4  # lines at most, an empty one before it among them
 FIGURE_WANTED = 1.6  # what a sentence with a number weighs more where the question asks for one
 HEADING_WORDS = 12
+MIN_PART = 5  # letters of a lemma that may stand inside a word
 _ENDS = re.compile(r"[.!…)»\"”]\W*$")
 _ITEM = re.compile(r"^(?:\W|\d+[.)])")
 _TAGS = re.compile(r"^\W*(?:#\w+\W*)+$")
@@ -48,14 +49,16 @@ def sentence_scores(
     -------
     list of float
         One score a sentence. Headings, questions, tags and mere echoes of the query say nothing themselves, so they
-        score 0 and hand theirs on.
+        score 0 and hand theirs on. Where no sentence holds a lemma, parts of words count: «парковка» in «велопарковка».
     """
     wanted = dict.fromkeys(query)
     total = sum(weight(lemma) for lemma in wanted) or 1.0
-    own, speaks = [], []
-    for place, text in enumerate(texts):
-        held = set(lemmas(text))
-        own.append(sum(weight(lemma) for lemma in wanted if lemma in held) / total)
+    holds = [set(lemmas(text)) for text in texts]
+    own = [sum(weight(lemma) for lemma in wanted if lemma in held) / total for held in holds]
+    if not any(own):
+        own = [sum(weight(lemma) for lemma in wanted if is_part(lemma, text)) / total for text in texts]
+    speaks = []
+    for place, (text, held) in enumerate(zip(texts, holds, strict=True)):
         is_last, is_echo = place == len(texts) - 1, held <= wanted.keys() and not has_figure(text)
         speaks.append(is_last or not (is_echo or is_heading(text, is_first=place == 0)))
     scores = []
@@ -69,6 +72,11 @@ def sentence_scores(
             )
         scores.append((score + handed) * (speaks[place] and not _TAGS.match(texts[place])))
     return scores
+
+
+def is_part(lemma: str, text: str) -> bool:
+    """Tell whether a lemma, but for its ending, is part of a word of a text."""
+    return len(lemma) >= MIN_PART and lemma[:-1] in text.casefold()
 
 
 def is_heading(text: str, *, is_first: bool) -> bool:

@@ -64,6 +64,12 @@ def test_a_sentence_that_only_repeats_the_question_gives_way_to_what_follows() -
     assert quoted("почему шатается стул", chair)[0] == "Высох клей в шипах: разберите, почистите и склейте заново."
 
 
+def test_a_part_of_a_word_is_found_where_no_whole_word_is() -> None:
+    text = "Как нас найти.\nРечная, дом 14.\nВелопарковка на 16 мест под навесом.\nДо встречи!"
+    assert quoted("парковка", text)[0] == "Велопарковка на 16 мест под навесом."
+    assert quoted("парковка", f"{text}\nПарковка во дворе запрещена.")[0] == "Парковка во дворе запрещена."
+
+
 def test_who_asks_for_a_number_gets_the_sentence_with_one() -> None:
     text = "Курс керамики ведёт Анна, приходите.\nКерамика — 7000 за месяц, курс идёт весь год.\nПриходите с семьёй!"
     assert quoted("сколько стоит курс керамики", text) == ["Керамика — 7000 за месяц, курс идёт весь год."]
