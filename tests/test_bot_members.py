@@ -629,7 +629,9 @@ async def test_a_thumb_down_asks_why_and_searches_wider(town: Town, app: App) ->
         wide = town.server.from_bot(ANNA)[-1]
         assert query_in(wide["text"]) == KNOWN
         data = next(k["callback_data"] for row in offer["reply_markup"]["inline_keyboard"] for k in row)
-        assert await forged(town, CHLOE, await town.ask(CHLOE, "/help"), data) == say("rating_lost", "en")
+        assert await forged(town, CHLOE, await town.ask(CHLOE, "/help"), data) == say("bad_button", "en")
+        await town.quiet(journal)
+        assert not any(query_in(message["text"]) for message in town.server.from_bot(CHLOE))
     person = app.ledger.people.find(f"telegram:{ANNA}")
     assert person is not None
     assert "not_asked" in {row["reason"] for row in app.ledger.people.archive(person.user_id)["feedback"]}

@@ -21,7 +21,6 @@ from appliance.access import Access
 from appliance.admission import Admission
 from appliance.app import App, open_app
 from appliance.bot import figures, run_bot
-from appliance.bot.order import read_term
 from appliance.bot.pacing import Pace
 from appliance.bot.watching import read
 from appliance.errors import BadInput, NotAllowed, Paused
@@ -536,45 +535,6 @@ async def test_in_shadow_mode_the_same_flood_is_only_written_down(talk: Talk) ->
     view = talk.app.verbs.antifraud.view()
     assert view["hour"]["stopped"] >= 1
     assert not next(line["real"] for line in view["incidents"] if line["who"] == BORIS and line["step"] == "stop")
-
-
-@pytest.mark.parametrize(
-    ("text", "days", "reason"),
-    [
-        ("3 дня спам и ссылки", 3, "спам и ссылки"),
-        ("2h flood", 2 / 24, "flood"),
-        ("30 мин", 30 / 1440, ""),
-        ("1 нед. реклама", 7, "реклама"),
-        ("спам", None, "спам"),
-        ("", None, ""),
-        ("минус в карму", None, "минус в карму"),
-        ("на всех ругается", None, "на всех ругается"),
-        ("1 месяц спам", 30, "спам"),
-        ("2 мес. спам", 60, "спам"),
-        ("5 месяцев", 150, ""),
-        ("1 month: spam", 30, "spam"),
-        ("2 года", 730, ""),
-        ("5 лет", 1825, ""),
-        ("1 YEAR", 365, ""),
-        ("1 сутки флуд", 1, "флуд"),
-        ("2 суток", 2, ""),
-        ("3 недели", 21, ""),
-        ("45 минут", 45 / 1440, ""),
-        ("12 часов", 0.5, ""),
-        ("на неделю спам", 7, "спам"),
-        ("for a month", 30, ""),
-    ],
-)
-async def test_terms_of_bans_are_read(text: str, days: float | None, reason: str) -> None:
-    term = read_term(text)
-    assert term is not None
-    assert (term[0] == days) if days is None else term[0] == pytest.approx(days)
-    assert term[1] == reason
-
-
-@pytest.mark.parametrize("text", ["3 фигни", "30", "1.5 дня", "3 частых ошибки", "на 5 спам", "1234567 дней"])
-async def test_a_number_of_nobody_knows_what_is_no_term_and_no_reason(text: str) -> None:
-    assert read_term(text) is None
 
 
 async def test_a_ban_of_a_month_ends_and_one_of_an_unknown_term_is_not_made(talk: Talk) -> None:

@@ -13,6 +13,11 @@ from appliance.texts import say
 WAYS = "e:"  # callback data of the ways to go on
 
 
+def wider_button(question_id: str, language: Language) -> InlineKeyboardButton:
+    """Return the button that shows all posts found for a question, with pages and filters."""
+    return InlineKeyboardButton(text=say("search_wider", language), callback_data=f"e:s:{question_id}")
+
+
 def answer_buttons(answer: Answer, language: Language) -> InlineKeyboardMarkup | None:
     """Return the buttons under an answer: 👍 and 👎, without its limits, related posts, the story of its subject.
 
@@ -32,7 +37,7 @@ def answer_buttons(answer: Answer, language: Language) -> InlineKeyboardMarkup |
     if answer.limits and answer.are_limits_held:
         rows.append([InlineKeyboardButton(text=say("limits_off", language), callback_data=f"e:w:{answer.id}")])
     if answer.outcome == "not_found":
-        rows.append([InlineKeyboardButton(text=say("search_wider", language), callback_data=f"e:s:{answer.id}")])
+        rows.append([wider_button(answer.id, language)])
     if answer.outcome == "answered":
         rows.append(
             [

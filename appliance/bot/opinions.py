@@ -1,4 +1,4 @@
-"""Handlers of what people say of answers: 👍 👎, a reason in one tap, a wider search, and the monthly question."""
+"""Handlers of what people say of answers: 👍 👎, a reason in one tap, and the monthly question."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMar
 from aiogram.utils.formatting import Text
 
 from appliance.bot.courtesies import Courtesies, topic_of
-from appliance.bot.finding import View, found_page
-from appliance.bot.more import rated_buttons
+from appliance.bot.more import rated_buttons, wider_button
 from appliance.bot.outgoing import messages_for, outgoing
 from appliance.bot.render import read_button
 from appliance.bot.who import Calls, said, toast, who_asks
 from appliance.errors import PostFinderError
 from appliance.journal import Outgoing
-from appliance.schema import Asker, Language
+from appliance.schema import Language
 from appliance.texts import say
 from appliance.verbs import Verbs
 
 REASONS = {"n": "not_asked", "w": "wrong", "o": "outdated", "s": "incomplete"}
-WIDER = "W"
-_REASON = re.compile(r"f:(?P<code>[nwosW]):(?P<question>[0-9a-f]{32})\Z", re.ASCII)
+_REASON = re.compile(r"f:(?P<code>[nwos]):(?P<question>[0-9a-f]{32})\Z", re.ASCII)
 _SCORE = re.compile(r"q:(?P<score>[1-5]):(?P<name>\d{1,11})\Z", re.ASCII)
 FACES = ("😞", "🙁", "😐", "🙂", "😀")
 
@@ -67,9 +65,6 @@ async def reasoned(query: CallbackQuery, message: Message, verbs: Verbs, courtes
         toast(query, courtesies, say("rating_lost", asker.language))
         return []
     try:
-        if code == WIDER:
-            toast(query, courtesies, None)
-            return await _wider(message, asked.query, asker, verbs)
         await verbs.rate(question_id, asker=asker, vote="down", reason=REASONS[code])
     except PostFinderError as error:
         toast(query, courtesies, said(error, asker.language))
@@ -77,17 +72,9 @@ async def reasoned(query: CallbackQuery, message: Message, verbs: Verbs, courtes
     toast(query, courtesies, say("reason_noted", asker.language))
     calls = [_marked(message, rated_buttons(question_id, "down", message.reply_markup))]
     if REASONS[code] == "not_asked" and not asked.text.startswith("/"):  # a digest was asked for in no words
-        button = InlineKeyboardButton(
-            text=say("search_wider", asker.language), callback_data=f"f:{WIDER}:{question_id}"
-        )
-        markup = InlineKeyboardMarkup(inline_keyboard=[[button]])
+        markup = InlineKeyboardMarkup(inline_keyboard=[[wider_button(question_id, asker.language)]])
         calls += messages_for(message, [Text(say("rephrase", asker.language))], markup=markup)
     return calls
-
-
-async def _wider(message: Message, text: str, asker: Asker, verbs: Verbs) -> Calls:
-    page = await found_page(text, View(), asker, verbs)
-    return messages_for(message, [page.text], markup=page.markup)
 
 
 async def scored(query: CallbackQuery, message: Message, verbs: Verbs, courtesies: Courtesies) -> Calls:
